@@ -37,6 +37,15 @@ pub(crate) enum Begins {
     After(Duration),
 }
 
+impl Begins {
+    pub(crate) fn delay(self) -> Option<Duration> {
+        match self {
+            Self::At(_) => None,
+            Self::After(delay) => Some(delay),
+        }
+    }
+}
+
 impl NewSaga {
     pub(crate) fn typed<I: Serialize>(definition: &'static str, input: &I) -> Self {
         Self::new(Cow::Borrowed(definition), input, true)
@@ -84,7 +93,9 @@ impl NewSaga {
     }
 
     /// Sends a signal with the start, in its transaction: to the new saga, or to the existing one with the same business
-    /// key. A start whose entry step or signal is refused stores neither. A start sends one signal; see [`StartError::Refused`](crate::StartError).
+    /// key. A start whose entry step or signal is refused stores neither
+    /// ([`StartError::Refused`](crate::StartError::Refused)). A start sends one signal. If the caller may repeat the start,
+    /// give the signal a [key](Signal::key).
     pub fn signal(mut self, signal: Signal) -> Self {
         self.signal = Some(signal);
         self
@@ -96,14 +107,15 @@ impl NewSaga {
         self
     }
 
-    /// Lets the saga sleep for this long, after its entry step, if it has one.
+    /// Lets the saga sleep for this long, ten years at most, after its entry step, if it has one.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.begins = Some(Begins::After(delay));
         self
     }
 
     /// Sets a deadline for this saga, instead of that of its definition ([`Saga::deadline`](crate::Saga::deadline)). Of a
-    /// saga that sleeps first, it counts from the end of that sleep.
+    /// saga that sleeps first, it counts from the end of that sleep. A start is refused whose waits before the pivot are
+    /// longer.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self

@@ -20,10 +20,12 @@ use crate::{
     model::{
         error::{GraphError, StartError},
         graph::{Graph, Node},
+        ids::SagaId,
         kinds::{Placement, StepKind, UndoKind},
         outcome::Failure,
         retry::RetryPolicy,
         status::Direction,
+        storable::storable_text,
         stored_value::{StoredValue, StoredValues, TooLarge},
     },
     support::user_code::catch_panic,
@@ -384,6 +386,24 @@ enum SagaResult {
     Computed(Box<ComputedResult>),
 }
 
+impl SagaResult {
+    fn of(&self, values: &StoredValues, limit: usize) -> Result<StoredValue, String> {
+        match self {
+            Self::Output(place) => {
+                values.get(*place).cloned().ok_or_else(|| "the output that it is was never stored".into())
+            }
+            Self::Computed(compute) => {
+                let computed = catch_panic(|| compute(values));
+                let computed = computed.map_err(|failure| format!("what computes it {failure}"))??;
+                let too_large =
+                    |TooLarge { size, limit }| format!("it has {size} bytes, and may have {limit}");
+                computed.check_size(limit).map_err(too_large)?;
+                Ok(computed)
+            }
+        }
+    }
+}
+
 type ComputedResult = dyn Fn(&StoredValues) -> Result<StoredValue, String> + Send + Sync;
 
 /// A checked saga: its graph and the code of its steps.
@@ -443,22 +463,18 @@ impl Definition {
     /// The result of a saga that has completed with these values; `None` if its definition gives none.
     ///
     /// # Errors
-    /// Why there is none although its definition gives one.
-    pub(crate) fn result(&self, values: &StoredValues, limit: usize) -> Result<Option<StoredValue>, String> {
-        let result = match &self.result {
-            None => return Ok(None),
-            Some(SagaResult::Output(place)) => values.get(*place).cloned(),
-            Some(SagaResult::Computed(compute)) => {
-                let computed = catch_panic(|| compute(values))
-                    .map_err(|failure| format!("what computes it {failure}"))?;
-                let too_large =
-                    |TooLarge { size, limit }| format!("it has {size} bytes, and may have {limit}");
-                let computed = computed?;
-                computed.check_size(limit).map_err(too_large)?;
-                Some(computed)
-            }
-        };
-        result.map(Some).ok_or_else(|| "the output that it is was never stored".into())
+    /// That it completed without one, and why.
+    pub(crate) fn result(
+        &self,
+        saga_id: SagaId,
+        values: &StoredValues,
+        limit: usize,
+    ) -> Result<Option<StoredValue>, String> {
+        let Some(result) = &self.result else { return Ok(None) };
+        result.of(values, limit).map(Some).map_err(|reason| {
+            tracing::error!(saga.id = %saga_id, error = %reason, "a saga completed without its result");
+            storable_text(format!("it completed without its result: {reason}"))
+        })
     }
 
     /// Reads a stored input.

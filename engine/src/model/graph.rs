@@ -140,8 +140,8 @@ impl Graph {
         self.steps.iter().rposition(|node| node.signal() == Some(signal))
     }
 
-    /// Checks that no wait is longer than all waits may be, and that those before the pivot fit into the deadline.
-    fn check_waits(&self) -> Result<(), GraphError> {
+    /// Checks that no wait is longer than all waits may be, and that those before the pivot fit into this deadline.
+    pub(crate) fn check_waits(&self, deadline: Option<Duration>) -> Result<(), GraphError> {
         let mut slept = Duration::ZERO;
         for node in &self.steps {
             let Some(wait) = node.wait.as_ref().and_then(|wait| wait.longest) else { continue };
@@ -149,7 +149,7 @@ impl Graph {
             if wait > WaitNode::LONGEST {
                 return Err(GraphError::EndlessWait { saga, step });
             }
-            let Some(deadline) = self.deadline.filter(|_| node.placement != Placement::AfterPivot) else {
+            let Some(deadline) = deadline.filter(|_| node.placement != Placement::AfterPivot) else {
                 continue;
             };
             let shortest = slept + wait;
@@ -200,7 +200,7 @@ impl Graph {
                 ) => {}
             }
         }
-        self.check_waits()
+        self.check_waits(self.deadline)
     }
 
     /// FNV-1a (Fowler, Noll, Vo), 64 bits: stable over releases and platforms, which `std`'s hasher is not. It covers

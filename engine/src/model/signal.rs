@@ -146,6 +146,12 @@ impl Signal {
         self
     }
 
+    /// As [`Signal::key`], unless it has one.
+    pub(crate) fn key_or(self, key: impl FnOnce() -> String) -> Self {
+        let key = Some(self.key.unwrap_or_else(key));
+        Self { key, ..self }
+    }
+
     /// Sets who sends it, which is stored with it.
     pub fn sender(mut self, sender: impl Into<String>) -> Self {
         self.sender = Some(sender.into());

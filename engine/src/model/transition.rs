@@ -129,9 +129,10 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
         }
         Event::Released => moving(state)
             .map(|state| (State { attempt: state.attempt.saturating_sub(1), ..state }, Next::Work)),
-        Event::Waiting => {
+        Event::Waiting if is_wait(graph, state) => {
             moving(state).map(|state| (State { attempt: 0, lost_attempts: 0, ..state }, Next::Wait))
         }
+        Event::Waiting => Err(Refusal::Impossible),
         Event::Lost => moving(state).map(|state| {
             let in_doubt = state.in_doubt || is_call_action(graph, &state);
             (State { lost_attempts: state.lost_attempts + 1, in_doubt, ..state }, Next::Work)
@@ -208,6 +209,11 @@ fn moving(state: &State) -> Result<State, Refusal> {
 fn is_call_action(graph: &Graph, state: &State) -> bool {
     state.direction == Direction::Action
         && graph.steps.get(state.step_index).is_some_and(|node| node.kind == StepKind::Call)
+}
+
+fn is_wait(graph: &Graph, state: &State) -> bool {
+    state.direction == Direction::Action
+        && graph.steps.get(state.step_index).is_some_and(|node| node.kind.is_wait())
 }
 
 fn done(graph: &Graph, state: State) -> (State, Next) {

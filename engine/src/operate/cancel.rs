@@ -131,7 +131,7 @@ pub(super) async fn has_pivot_signal(
 ) -> Result<bool, sqlx::Error> {
     let node = saga.graph().steps.get(saga.state.step_index);
     match node.filter(|node| node.placement == Placement::Pivot).and_then(Node::signal) {
-        Some(name) if saga.state.status == Status::Running => {
+        Some(name) if saga.row.in_wait && saga.state.status == Status::Running => {
             store::signals::has_unread(conn, saga.saga_id.0, name).await
         }
         Some(_) | None => Ok(false),

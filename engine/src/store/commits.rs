@@ -148,7 +148,7 @@ pub(crate) struct WaitRow {
     pub(crate) signal: Option<&'static str>,
 }
 
-/// What [`update_sagas`] sets besides the state, for batches that have it: others pay for none of it.
+/// What [`update_sagas`] sets besides the state. A batch that has none of it binds no parameters for it.
 #[derive(Default)]
 struct Extras {
     set: String,
@@ -277,6 +277,7 @@ pub(crate) fn error_json(error: &[String]) -> Option<String> {
 
 /// A saga that was read for a decision.
 #[derive(Debug, FromRow)]
+#[expect(clippy::struct_excessive_bools, reason = "the columns of a row")]
 pub(crate) struct LoadedSagaRow {
     pub(crate) definition: String,
     pub(crate) graph_hash: String,
@@ -292,6 +293,8 @@ pub(crate) struct LoadedSagaRow {
     pub(crate) input: sqlx::types::Json<Box<serde_json::value::RawValue>>,
     /// Whether a cancel is stored for the worker that holds it.
     pub(crate) cancel_requested: bool,
+    /// Whether it has entered a wait at its step.
+    pub(crate) in_wait: bool,
 }
 
 /// How a saga is read for a decision.
@@ -319,7 +322,7 @@ pub(crate) async fn load(
     let sql = format!(
         "select definition, graph_hash, status, step, direction, attempt, lost_attempts, in_doubt, history_seq, epoch, \
              lease_owner is not null as leased, ended_at is not null as ended, cause, queue, input, \
-             cancel is not null as cancel_requested \
+             cancel is not null as cancel_requested, wait_until is not null as in_wait \
          from engine.saga where id = $1 {lock}"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(conn).await

@@ -133,27 +133,43 @@ pub(crate) struct SignalMessage {
     pub(crate) payload: Json<Box<RawValue>>,
 }
 
-/// How many signals of one wait are read at once.
-pub(crate) const SIGNALS_AT_ONCE: usize = 16;
+/// A wait for which signals are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SignalRead<'a> {
+    pub(crate) saga_id: Uuid,
+    pub(crate) name: &'a str,
+    /// Of those that other code could not read, only later ones.
+    pub(crate) after: i64,
+}
 
-/// Selects the first signals for each of these sagas and names: those that are unread, the oldest first, then those that
-/// other code could not read. The caller has locked the sagas, in an earlier statement: a signal that is committed after
-/// this one has read finds the saga waiting.
+/// Selects the first signals for each of these waits, at most `limit` of each: those that are unread, the oldest first, then
+/// those that other code could not read. The caller has locked the sagas, in an earlier statement: a signal that is
+/// committed after this one has read finds the saga waiting.
 pub(crate) async fn oldest(
     conn: &mut PgConnection,
-    waits: &[(Uuid, &str)],
+    waits: &[SignalRead<'_>],
+    limit: i64,
 ) -> Result<Vec<SignalMessage>, sqlx::Error> {
     sqlx::query_as(
-        "select w.saga_id, m.id, m.unreadable, m.payload from unnest($1::uuid[], $2::text[]) as w (saga_id, name) \
+        "select w.saga_id, m.id, m.unreadable, m.payload \
+         from unnest($1::uuid[], $2::text[], $3::bigint[]) as w (saga_id, name, after) \
          cross join lateral ( \
-             select i.id, i.state = 'unreadable' as unreadable, i.payload from engine.inbox i \
-             where i.saga_id = w.saga_id and i.state in ('unread', 'unreadable') and i.kind = 'signal' and i.name = w.name \
-             order by i.state = 'unreadable', i.id limit $3 \
+             (select i.id, false as unreadable, i.payload from engine.inbox i \
+              where i.saga_id = w.saga_id and i.kind = 'signal' and i.name = w.name \
+                  and i.state in ('unread', 'unreadable') and i.state = 'unread' \
+              order by i.id limit $4) \
+             union all \
+             (select i.id, true, i.payload from engine.inbox i \
+              where i.saga_id = w.saga_id and i.kind = 'signal' and i.name = w.name \
+                  and i.state in ('unread', 'unreadable') and i.state = 'unreadable' and i.id > w.after \
+              order by i.id limit $4) \
+             limit $4 \
          ) m order by w.saga_id, m.unreadable, m.id",
     )
-    .bind(waits.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-    .bind(waits.iter().map(|(_, name)| *name).collect::<Vec<_>>())
-    .bind(i64::try_from(SIGNALS_AT_ONCE).unwrap_or(i64::MAX))
+    .bind(waits.iter().map(|wait| wait.saga_id).collect::<Vec<_>>())
+    .bind(waits.iter().map(|wait| wait.name).collect::<Vec<_>>())
+    .bind(waits.iter().map(|wait| wait.after).collect::<Vec<_>>())
+    .bind(limit)
     .fetch_all(conn)
     .await
 }
@@ -251,19 +267,21 @@ pub(crate) struct NudgedRow {
     pub(crate) queue: String,
     /// Whether it waited for a signal, and is due now.
     pub(crate) woken: bool,
+    /// Whether another transaction holds it, so that nothing was done.
+    pub(crate) locked: bool,
 }
 
-/// Makes those of these sagas due that wait for a signal. The others read their inbox before they wait. Sagas that another
-/// transaction holds are missing from the result.
+/// Makes those of these sagas due that wait for a signal. The others read their inbox before they wait.
 pub(crate) async fn nudge(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<NudgedRow>, sqlx::Error> {
     sqlx::query_as(
-        "with locked as ( \
-             select id, queue, coalesce(waits_for = 'signal' and due_at > clock_timestamp(), false) as waits \
+        "with free as ( \
+             select id, coalesce(waits_for = 'signal' and due_at > clock_timestamp(), false) as waits \
              from engine.saga where id = any($1) order by id for update skip locked \
          ), woken as ( \
-             update engine.saga s set due_at = clock_timestamp() from locked l where s.id = l.id and l.waits \
+             update engine.saga s set due_at = clock_timestamp() from free f where s.id = f.id and f.waits \
          ) \
-         select id, queue, waits as woken from locked",
+         select s.id, s.queue, coalesce(f.waits, false) as woken, f.id is null as locked \
+         from engine.saga s left join free f on f.id = s.id where s.id = any($1)",
     )
     .bind(ids)
     .fetch_all(conn)

@@ -178,34 +178,45 @@ impl Begins {
 }
 
 /// Lets sagas that this transaction inserted, and that nobody holds, sleep until their time comes. Their deadline counts
-/// from then on. (`wait_until` is for waits that are steps.)
-pub(crate) async fn delay(conn: &mut PgConnection, sagas: &[(Uuid, Begins)]) -> Result<(), sqlx::Error> {
-    sqlx::query(
+/// from then on. (`wait_until` is for waits that are steps.) Returns the ids of those that sleep.
+pub(crate) async fn delay(
+    conn: &mut PgConnection,
+    sagas: &[(Uuid, Begins)],
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
         "update engine.saga s set due_at = d.begins, waits_for = 'sleep', \
              waits_since = clock_timestamp(), deadline_at = s.deadline_at + (d.begins - clock_timestamp()) \
          from (select id, coalesce(at, clock_timestamp() + after_ms * interval '1 ms') as begins \
                from unnest($1::uuid[], $2::timestamptz[], $3::bigint[]) as b (id, at, after_ms)) d \
-         where s.id = d.id and s.status = 'running' and d.begins > clock_timestamp()",
+         where s.id = d.id and s.status = 'running' and d.begins > clock_timestamp() returning s.id",
     )
     .bind(sagas.iter().map(|(id, _)| *id).collect::<Vec<_>>())
     .bind(sagas.iter().map(|(_, begins)| begins.at()).collect::<Vec<_>>())
     .bind(sagas.iter().map(|(_, begins)| begins.after_ms()).collect::<Vec<_>>())
-    .execute(conn)
+    .fetch_all(conn)
     .await
-    .map(drop)
 }
+
+/// The result of a saga that its entry step completed, or why there is none although its definition gives one.
+pub(crate) type EntryResult = Result<StoredValue, String>;
 
 /// Writes the results of sagas that this transaction inserted and completed.
 pub(crate) async fn write_results(
     conn: &mut PgConnection,
-    results: &[(Uuid, StoredValue)],
+    results: &[(Uuid, EntryResult)],
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "update engine.saga s set result = r.result::jsonb from unnest($1::uuid[], $2::text[]) as r (id, result) \
-         where s.id = r.id",
+        "update engine.saga s set result = r.result::jsonb, error = r.error \
+         from unnest($1::uuid[], $2::text[], $3::text[]) as r (id, result, error) where s.id = r.id",
     )
     .bind(results.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-    .bind(results.iter().map(|(_, result)| result.stored().get()).collect::<Vec<_>>())
+    .bind(
+        results
+            .iter()
+            .map(|(_, result)| result.as_ref().ok().map(|given| given.stored().get()))
+            .collect::<Vec<_>>(),
+    )
+    .bind(results.iter().map(|(_, result)| result.as_ref().err()).collect::<Vec<_>>())
     .execute(conn)
     .await
     .map(drop)

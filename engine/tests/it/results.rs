@@ -7,8 +7,8 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use engine::{
-    Batch, Definition, Engine, ForwardOnly, Outcome, Outcomes, Saga, SagaName, Status, StatusChange,
-    StatusObserver, StepError, TransactionStep, Tx, testing::end_waits,
+    Batch, Cause, Definition, Engine, ForwardOnly, Outcome, Outcomes, Saga, SagaName, StartError, Status,
+    StatusChange, StatusObserver, StepError, TransactionStep, Tx, testing::end_waits,
 };
 use serde_json::json;
 
@@ -113,14 +113,25 @@ impl TransactionStep for Enter {
 #[tokio::test]
 async fn a_saga_that_its_entry_step_completes_gives_its_result_at_once() {
     const ENTERS: SagaName<TestInput, String> = SagaName::new("enters");
+    const FAILS: SagaName<TestInput, String> = SagaName::new("fails");
     let (_database, pool) = fixtures::database().await;
     let saga = Saga::named(ENTERS).entry_pivot(Enter).returns_output().build().unwrap();
-    let engine = Engine::builder(pool).register(saga).build().unwrap();
+    let fails = Saga::named(FAILS).entry_pivot(Enter).returns(|entered: &String| panic!("not {entered}"));
+    let builder = Engine::builder(pool).register(saga).register(fails.build().unwrap());
+    let engine = builder.build().unwrap();
     let (started, ending) =
         engine.start_and_wait(ENTERS.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ENTERS.result(&ending.unwrap()).unwrap().as_deref(), Some("entered"));
     let stored = engine.saga_with_payload(started.saga_id).await.unwrap().unwrap();
     assert_eq!(stored.result, Some(json!("entered")));
+    let (started, ending) =
+        engine.start_and_wait(FAILS.with(&TestInput::default()), WAIT_TIMEOUT).await.unwrap();
+    assert_eq!(ending.unwrap().result, None);
+    let error = engine.saga(started.saga_id).await.unwrap().unwrap().error.unwrap();
+    assert_eq!(error, "it completed without its result: what computes it panicked: not entered");
+    // One that its entry step completes is not delayed.
+    let delayed = engine.start(ENTERS.with(&TestInput::default()).delay(LONG)).await.unwrap();
+    assert_eq!(engine.saga(delayed.saga_id).await.unwrap().unwrap().status, Status::Completed);
     engine.shutdown().await;
 }
 
@@ -136,6 +147,10 @@ async fn a_saga_begins_at_its_time_and_its_deadline_counts_from_then_on() {
     let delayed = test.engine.start(new().start_at(at).deadline(deadline)).await.unwrap().saga_id;
     let after = test.engine.start(new().delay(LONG)).await.unwrap().saga_id;
     let past = test.engine.start(new().start_at(now - LONG)).await.unwrap().saga_id;
+    let times = [new().delay(Duration::MAX), new().deadline(Duration::MAX), new().deadline(deadline / 2)];
+    for bad in times {
+        assert!(matches!(test.engine.start(bad).await, Err(StartError::BadInput { .. })));
+    }
     let saga = async |id| test.engine.saga(id).await.unwrap().unwrap();
     let first = saga(delayed).await;
     assert_eq!(
@@ -185,5 +200,20 @@ async fn a_delay_before_a_wait_is_not_its_time_and_an_operator_ends_it() {
     .await;
     test.engine.skip_wait(id, "ops", "at once").await.unwrap();
     test.engine.wait(id, WAIT_TIMEOUT).await.unwrap().unwrap();
+    test.close().await;
+}
+
+#[tokio::test]
+async fn a_saga_is_cancelled_while_its_start_is_delayed_and_takes_no_signal_before() {
+    const BILL: SagaName<TestInput> = SagaName::new("delayed-bill");
+    const PAID: engine::SignalName<u8> = engine::SignalName::new("paid");
+    let (_database, pool) = fixtures::database().await;
+    let saga = Saga::named(BILL).pivot_signal("await-payment", PAID.within(LONG)).build().unwrap();
+    let test = TestEngine::build(Engine::builder(pool.clone()).register(saga));
+    let start = BILL.with(&TestInput::default()).delay(LONG).signal(PAID.with(&1));
+    let id = test.engine.start(start).await.unwrap().saga_id;
+    test.engine.cancel(id, "ada", "changed my mind").await.unwrap();
+    let ending = test.engine.wait(id, WAIT_TIMEOUT).await.unwrap().unwrap();
+    assert!(matches!(ending.cause, Some(Cause::Cancelled { .. })), "{ending:?}");
     test.close().await;
 }

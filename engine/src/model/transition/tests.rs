@@ -20,10 +20,11 @@ fn node(at: usize, kind: StepKind, placement: Placement, undo: UndoKind) -> Node
 
 /// Any legal linear graph of one to six steps, with or without a pivot.
 fn graphs() -> impl Strategy<Value = Graph> {
-    (prop::collection::vec((any::<bool>(), any::<bool>()), 1..7), prop::option::of(0usize..7)).prop_map(
+    let kinds = prop::sample::select(StepKind::ALL);
+    (prop::collection::vec((kinds, any::<bool>()), 1..7), prop::option::of(0usize..7)).prop_map(
         |(steps, pivot)| {
-            let nodes = steps.iter().enumerate().map(|(at, &(call, undone))| {
-                let kind = if call { StepKind::Call } else { StepKind::Transaction };
+            let nodes = steps.iter().enumerate().map(|(at, &(kind, undone))| {
+                let undone = undone && !kind.is_wait();
                 match pivot {
                     Some(pivot) if at == pivot => node(at, kind, Placement::Pivot, UndoKind::ForwardOnly),
                     Some(pivot) if at > pivot => node(at, kind, Placement::AfterPivot, UndoKind::ForwardOnly),
@@ -51,6 +52,7 @@ fn events() -> impl Strategy<Value = Event> {
         2 => Just(Event::Retried),
         1 => Just(Event::Discarded),
         1 => Just(Event::Released),
+        2 => Just(Event::Waiting),
     ]
 }
 
@@ -89,6 +91,10 @@ proptest! {
                     world.maybe.push(before.step_index);
                 }
                 _ => {}
+            }
+            if event == Event::Waiting {
+                prop_assert!(graph.steps[before.step_index].kind.is_wait(), "only a wait waits");
+                prop_assert_eq!(&after, &State { attempt: 0, lost_attempts: 0, ..before.clone() });
             }
             if before.status == Status::Compensating {
                 prop_assert_ne!(after.status, Status::Running, "a compensating saga never goes forward again");

@@ -335,12 +335,9 @@ impl<'a> SagaCursor<'a> {
         if !(self.came_to_rest && self.state.status == Status::Completed) {
             return;
         }
-        match self.definition.result(&self.values, limit) {
+        match self.definition.result(self.job.saga_id, &self.values, limit) {
             Ok(result) => self.result = result,
-            Err(reason) => {
-                tracing::error!(saga.id = %self.job.saga_id, error = %reason, "a saga completed without its result");
-                self.error = Some(storable_text(format!("it completed without its result: {reason}")));
-            }
+            Err(error) => self.error = Some(error),
         }
     }
 

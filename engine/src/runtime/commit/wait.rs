@@ -10,6 +10,8 @@ pub(super) struct Wait {
     pub(super) now: DateTime<Utc>,
     /// The wait that the saga has entered at its step.
     pub(super) entered: Option<Entered>,
+    /// The last signal that other code could not read, and that this code could not read either.
+    pub(super) tried: i64,
 }
 
 /// A wait that a saga has entered.
@@ -23,11 +25,12 @@ impl Wait {
     pub(super) fn of(row: &FencedSaga) -> Self {
         let entered =
             row.wait_until.map(|until| Entered { since: row.waits_since.unwrap_or(row.now), until });
-        Self { now: row.now, entered }
+        Self { now: row.now, entered, tried: 0 }
     }
 
     /// The saga has left its step.
     pub(super) fn leave(&mut self) {
         self.entered = None;
+        self.tried = 0;
     }
 }

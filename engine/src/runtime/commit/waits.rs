@@ -15,6 +15,7 @@ use crate::{
         wait::{AwaitedSignal, UnknownEnd, WaitAction},
     },
     model::{
+        graph::WaitNode,
         kinds::{Placement, StepKind},
         outcome::{Outcome, Retry},
         status::{Direction, Status},
@@ -28,10 +29,13 @@ use crate::{
     store::{
         self,
         commits::{HistoryRow, WaitRow},
-        signals::{SIGNALS_AT_ONCE, SignalMessage, TakenSignal},
+        signals::{SignalMessage, SignalRead, TakenSignal},
     },
     support::metrics::UNREADABLE_SIGNALS,
 };
+
+/// How many signals of one wait are read at once, after the first.
+const SIGNALS_AT_ONCE: usize = 16;
 
 /// Lets the sagas go on whose wait is over, and the others wait, until no saga stands at a wait that it could leave.
 pub(super) async fn go_through(
@@ -40,6 +44,8 @@ pub(super) async fn go_through(
     cursors: &mut [SagaCursor<'_>],
     history: &mut Vec<HistoryRow>,
 ) -> Result<(), sqlx::Error> {
+    // Messages may be large: more than one is read only if the first could not be.
+    let mut at_once = 1;
     loop {
         let mut standing: Vec<&mut SagaCursor<'_>> =
             cursors.iter_mut().filter(|cursor| cursor.stands_at_wait()).collect();
@@ -47,12 +53,14 @@ pub(super) async fn go_through(
             return Ok(());
         }
         enter(conn, &mut standing, history).await?;
-        let mut messages = messages(conn, &standing).await?;
+        let mut messages = messages(conn, &standing, at_once).await?;
         let mut settled = Settled::default();
         for cursor in standing.into_iter().filter(|cursor| cursor.stands_at_wait()) {
             let messages = messages.remove(&cursor.job.saga_id.0).unwrap_or_default();
-            cursor.decide_wait(core, &messages, &mut settled, history);
+            let is_all = messages.len() < at_once;
+            cursor.decide_wait(core, &messages, is_all, &mut settled, history);
         }
+        at_once = SIGNALS_AT_ONCE;
         // Before the next round, which must not read them again.
         settled.write(conn).await?;
     }
@@ -95,6 +103,7 @@ async fn enter(
         match wait.ends_at(&cursor.values, now) {
             Ok(until) => {
                 cursor.wait.now = now;
+                let until = until.min(now + WaitNode::LONGEST);
                 cursor.wait.entered = Some(Entered { since: now, until });
             }
             Err(unknown) => {
@@ -118,15 +127,17 @@ async fn enter(
 async fn messages(
     conn: &mut PgConnection,
     standing: &[&mut SagaCursor<'_>],
+    at_once: usize,
 ) -> Result<HashMap<Uuid, Vec<SignalMessage>>, sqlx::Error> {
-    let waits: Vec<(Uuid, &str)> = standing
-        .iter()
-        .filter(|cursor| cursor.stands_at_wait())
-        .filter_map(|cursor| Some((cursor.job.saga_id.0, cursor.wait_action()?.signal()?.name)))
-        .collect();
+    let read = |cursor: &&mut SagaCursor<'_>| {
+        let name = cursor.wait_action()?.signal()?.name;
+        Some(SignalRead { saga_id: cursor.job.saga_id.0, name, after: cursor.wait.tried })
+    };
+    let waits: Vec<_> = standing.iter().filter(|cursor| cursor.stands_at_wait()).filter_map(read).collect();
     let mut messages: HashMap<Uuid, Vec<SignalMessage>> = HashMap::new();
     if !waits.is_empty() {
-        for message in store::signals::oldest(conn, &waits).await? {
+        let limit = i64::try_from(at_once).unwrap_or(i64::MAX);
+        for message in store::signals::oldest(conn, &waits, limit).await? {
             messages.entry(message.saga_id).or_default().push(message);
         }
     }
@@ -165,11 +176,12 @@ impl<'a> SagaCursor<'a> {
     }
 
     /// Decides whether the saga leaves its wait. A signal that has come goes before a time that is over. Nothing is decided
-    /// if its code can read none of these signals and there may be more.
+    /// if its code can read none of these signals and they are not all.
     fn decide_wait(
         &mut self,
         core: &Core,
         messages: &[SignalMessage],
+        is_all: bool,
         settled: &mut Settled,
         history: &mut Vec<HistoryRow>,
     ) {
@@ -185,8 +197,13 @@ impl<'a> SagaCursor<'a> {
                 settled.taken.push(TakenSignal { id: message.id, history_seq: Some(self.seq) });
                 return;
             }
-            let all_new = unread.iter().all(|message| !message.unreadable);
-            if all_new && unread.len() >= SIGNALS_AT_ONCE {
+            self.wait.tried = unread
+                .iter()
+                .filter(|message| message.unreadable)
+                .map(|message| message.id)
+                .max()
+                .unwrap_or(self.wait.tried);
+            if !is_all {
                 return;
             }
         }
@@ -222,11 +239,6 @@ impl<'a> SagaCursor<'a> {
         settled: &mut Settled,
         history: &mut Vec<HistoryRow>,
     ) {
-        if let Some(signal) = self.wait_action().and_then(WaitAction::signal)
-            && self.graph.last_wait_for(signal.name) == Some(self.state.step_index)
-        {
-            settled.passed.push((self.job.saga_id.0, signal.name));
-        }
         let answer = match output {
             Ok(output) => StepAnswer::done(Some(output)),
             Err(error) => StepAnswer::OutputUnstorable(error),
@@ -240,7 +252,12 @@ impl<'a> SagaCursor<'a> {
         let injected =
             core.faults.before_step(saga_id, definition, &self.step_name, Direction::Action, attempt);
         self.crash = self.crash.or(injected.crash);
+        let signal = self.wait_action().and_then(WaitAction::signal).map(|signal| signal.name);
+        let was_last = signal.filter(|name| self.graph.last_wait_for(name) == Some(self.state.step_index));
         self.apply_answer(&answer, now.checked_sub(waited).unwrap_or(now), waited, history);
+        if self.state.status != Status::Dead {
+            settled.passed.extend(was_last.map(|name| (self.job.saga_id.0, name)));
+        }
     }
 
     /// The wait in which the saga stays, for its row.

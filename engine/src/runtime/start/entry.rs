@@ -74,6 +74,7 @@ pub(super) async fn run_entry_steps(
             }
             match start.slots.take() {
                 Some(slots) => session.effects.jobs.push(job(core, start, values, slots)),
+                None if start.sleeps => {}
                 None if start.state.status == Status::Running => {
                     let queue = start.definition.graph.queue.clone();
                     session.effects.due.entry(queue).or_default().push(start.id);
@@ -105,13 +106,14 @@ async fn record_ends(
     let mut results = Vec::new();
     for (start, values) in ended {
         let result = result(session.core, &start, &values);
+        let given = result.as_ref().and_then(|result| result.as_ref().ok());
         let change = StatusChange {
             saga_id: start.id,
             input: start.input.json().clone(),
             status: Status::Completed,
             cause: None,
-            result: result.as_ref().map(|result| result.json().clone()),
-            error: None,
+            result: given.map(|given| given.json().clone()),
+            error: result.as_ref().and_then(|result| result.as_ref().err().cloned()),
         };
         if let Some(observer) = &start.definition.observer {
             let mut tx = Tx::new(conn, session);
@@ -124,7 +126,7 @@ async fn record_ends(
                 }
             }
         }
-        let json = result.as_ref().map(StoredValue::to_json);
+        let json = given.map(StoredValue::to_json);
         session
             .effects
             .ended
@@ -137,12 +139,9 @@ async fn record_ends(
     Ok(())
 }
 
-/// What a saga gives that is completed by its entry step.
-fn result(core: &Core, start: &ValidatedStart, values: &StoredValues) -> Option<StoredValue> {
-    start.definition.result(values, core.settings.max_payload).unwrap_or_else(|reason| {
-        tracing::error!(saga.id = %start.id, error = %reason, "a saga completed without its result");
-        None
-    })
+/// What a saga gives that is completed by its entry step; `None` if its definition gives nothing.
+fn result(core: &Core, start: &ValidatedStart, values: &StoredValues) -> Option<store::starts::EntryResult> {
+    start.definition.result(start.id, values, core.settings.max_payload).transpose()
 }
 
 struct EntryResult {

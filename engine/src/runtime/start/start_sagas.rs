@@ -127,10 +127,7 @@ pub(crate) async fn start(
             });
         }
     }
-    let later: Vec<_> = fresh.iter().filter_map(|(_, start)| Some((start.id.0, start.begins?))).collect();
-    if !later.is_empty() {
-        store::starts::delay(conn, &later).await?;
-    }
+    delay(conn, &mut fresh).await?;
     let outer = session.savepoints.begin_part();
     let refused = run_entry_steps(session, conn, fresh, &mut answers).await;
     session.savepoints.end_part(outer);
@@ -155,6 +152,19 @@ pub(crate) async fn start(
         .collect())
 }
 
+/// Lets those of these sagas sleep that are not to go on at once.
+async fn delay(conn: &mut PgConnection, fresh: &mut [Placed]) -> Result<(), sqlx::Error> {
+    let later: Vec<_> = fresh.iter().filter_map(|(_, start)| Some((start.id.0, start.begins?))).collect();
+    if later.is_empty() {
+        return Ok(());
+    }
+    let delayed: HashSet<Uuid> = store::starts::delay(conn, &later).await?.into_iter().collect();
+    for (_, start) in fresh {
+        start.sleeps = delayed.contains(&start.id.0);
+    }
+    Ok(())
+}
+
 /// Sends the signals of starts that were not refused. If one is refused because of the existing saga, so is its start.
 async fn send_signals(
     session: &mut Session<'_>,
@@ -166,7 +176,9 @@ async fn send_signals(
     for (new, answer) in sagas.iter().zip(answers) {
         let (Some(signal), Some(Ok(started))) = (&new.signal, &*answer) else { continue };
         let target = SignalTarget::Saga(started.saga_id);
-        match send_signal::send(session.core, conn, &target, signal).await {
+        // A start that is tried again, after a commit whose answer was lost, sends the same signal again.
+        let signal = signal.clone().key_or(|| format!("start {}", new.id));
+        match send_signal::send(session.core, conn, &target, &signal).await {
             Ok(SignalReceipt { saga_id, state: SignalState::Buffered, .. }) if started.existing => {
                 match claiming {
                     ClaimOnStart::Yes => session.effects.signalled.push(saga_id),

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::DateTime;
+
 use crate::{
     definition::{
         new_saga::{self, NewSaga},
@@ -34,6 +36,8 @@ pub(crate) struct ValidatedStart {
     pub(crate) state: State,
     /// When it goes on, if not at once.
     pub(crate) begins: Option<Begins>,
+    /// Whether it sleeps until then.
+    pub(crate) sleeps: bool,
     /// Its own deadline.
     pub(crate) deadline: Option<Duration>,
     /// A slot in a feed of this process, if the saga is claimed in the commit that starts it.
@@ -86,11 +90,27 @@ pub(crate) fn check<'a>(core: &'a Core, new: &NewSaga) -> Result<&'a Arc<Definit
         if new.business_key.as_deref().is_some_and(|key| key.contains('\0')) {
             return Err(StartError::bad_input("the NUL character can't be stored"));
         }
+        check_times(new, definition)?;
         if let Some(signal) = &new.signal {
             send_signal::check(core, definition, signal).map_err(|error| refused_signal(&error))?;
         }
     }
     Ok(definition)
+}
+
+/// Checks when the saga is to begin, and its own deadline.
+fn check_times(new: &NewSaga, definition: &Definition) -> Result<(), StartError> {
+    let delay = new.begins.and_then(new_saga::Begins::delay);
+    if [delay, new.deadline].into_iter().flatten().any(|time| time > WaitNode::LONGEST) {
+        return Err(StartError::bad_input("a saga is delayed for ten years at most, and so is its deadline"));
+    }
+    match new.deadline {
+        Some(deadline) => {
+            let fits = definition.graph.check_waits(Some(deadline));
+            fits.map_err(|error| StartError::bad_input(error.to_string()))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The refusal of a start because of a signal that was to be sent with it.
@@ -117,12 +137,14 @@ pub(super) fn validate(core: &Core, new: &NewSaga) -> Result<ValidatedStart, Sta
         context: new.context.clone(),
         state,
         begins: new.begins.map(|begins| match begins {
-            new_saga::Begins::At(time) => Begins::At(time),
+            // PostgreSQL knows no time before 4713 BC.
+            new_saga::Begins::At(time) => Begins::At(time.max(DateTime::UNIX_EPOCH)),
             new_saga::Begins::After(delay) => {
-                Begins::AfterMs(i64::try_from(delay.min(WaitNode::LONGEST).as_millis()).unwrap_or(i64::MAX))
+                Begins::AfterMs(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
             }
         }),
-        deadline: new.deadline.map(|deadline| deadline.min(WaitNode::LONGEST)),
+        sleeps: false,
+        deadline: new.deadline,
         slots: None,
     })
 }

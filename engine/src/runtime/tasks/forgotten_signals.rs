@@ -40,23 +40,53 @@ pub(crate) async fn run(core: Arc<Core>) {
             continue;
         }
         let began = Instant::now();
-        let looked =
-            connection::with_timeout(&core.pool, TIMEOUT, async |conn| look(&core, conn).await).await;
-        if let Err(error) = looked {
-            tracing::warn!(error = %ErrorChain(&error), "can't look for forgotten signals now; trying again later");
+        for work in [Work::Wake, Work::Expire, Work::Delete] {
+            let done =
+                connection::with_timeout(&core.pool, TIMEOUT, async |conn| work.run(&core, conn).await);
+            if let Err(error) = done.await {
+                tracing::warn!(
+                    work = ?work, error = %ErrorChain(&error),
+                    "can't look for forgotten signals now; trying again later"
+                );
+            }
         }
         pause = INTERVAL.max(began.elapsed() * SHARE);
     }
 }
 
-async fn look(core: &Core, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let forgotten = store::signals::unnudged(conn, millis(FORGOTTEN), FOUND).await?;
-    if !forgotten.is_empty() {
-        tracing::info!(sagas = forgotten.len(), "sagas are woken whose signals nobody told them of");
-        core.nudges.add(forgotten);
+/// What a look does, each within its own time.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    /// Wakes the sagas that wait for a signal which has come.
+    Wake,
+    /// Settles the signals of sagas that have ended.
+    Expire,
+    /// Deletes the signals of sagas that don't exist any more.
+    Delete,
+}
+
+impl Work {
+    async fn run(self, core: &Core, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Wake => {
+                let forgotten = store::signals::unnudged(conn, millis(FORGOTTEN), FOUND).await?;
+                if !forgotten.is_empty() {
+                    tracing::info!(
+                        sagas = forgotten.len(),
+                        "sagas are woken that were not told of their signals"
+                    );
+                    core.nudges.add(forgotten);
+                }
+            }
+            Self::Expire => {
+                store::signals::expire_of_ended(conn, millis(FORGOTTEN), FOUND).await?;
+            }
+            Self::Delete => {
+                store::signals::delete_orphans(conn, millis(ORPHANED), FOUND).await?;
+            }
+        }
+        Ok(())
     }
-    store::signals::expire_of_ended(conn, millis(FORGOTTEN), FOUND).await?;
-    store::signals::delete_orphans(conn, millis(ORPHANED), FOUND).await.map(drop)
 }
 
 fn millis(duration: Duration) -> i64 {

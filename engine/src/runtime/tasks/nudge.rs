@@ -4,7 +4,11 @@
 //! A saga that another transaction holds is nudged again until it is free, because it may just be entering its wait without
 //! having seen the signal. What is lost all the same, `forgotten_signals.rs` finds.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use uuid::Uuid;
 
@@ -23,10 +27,15 @@ const BATCH: usize = 500;
 /// How soon a saga is nudged again that is still locked; the pause doubles up to [`LAST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_millis(10);
 const LAST_RETRY: Duration = Duration::from_secs(1);
+/// For how long; then the look for forgotten signals stands behind it.
+const GIVES_UP: Duration = Duration::from_secs(10);
+
+/// Sagas that another transaction held, each with the time of its first nudge.
+type Locked = BTreeMap<Uuid, Instant>;
 
 /// Nudges until the engine stops; then once more what is left.
 pub(crate) async fn run(core: Arc<Core>) {
-    let (mut locked, mut retry) = (BTreeSet::new(), FIRST_RETRY);
+    let (mut locked, mut retry) = (Locked::new(), FIRST_RETRY);
     loop {
         let stops = tokio::select! {
             () = core.stop.cancelled() => true,
@@ -49,19 +58,21 @@ pub(crate) async fn run(core: Arc<Core>) {
 }
 
 /// Nudges all sagas that are to be nudged, and those that were locked. Those that still are, are in `locked` afterwards.
-async fn nudge_all(core: &Core, locked: &mut BTreeSet<Uuid>) -> Result<(), sqlx::Error> {
-    let mut ids: Vec<Uuid> = std::mem::take(locked).into_iter().collect();
+async fn nudge_all(core: &Core, locked: &mut Locked) -> Result<(), sqlx::Error> {
+    let first = std::mem::take(locked);
+    let mut ids: Vec<Uuid> = first.keys().copied().collect();
     loop {
         ids.extend(core.nudges.take(BATCH));
         if ids.is_empty() {
             return Ok(());
         }
         for batch in ids.chunks(BATCH) {
-            let mut left: BTreeSet<Uuid> = batch.iter().copied().collect();
-            for row in nudge(core, batch).await? {
-                left.remove(&row.id);
+            for row in nudge(core, batch).await?.iter().filter(|row| row.locked) {
+                let since = first.get(&row.id).copied().unwrap_or_else(Instant::now);
+                if since.elapsed() < GIVES_UP {
+                    locked.insert(row.id, since);
+                }
             }
-            locked.append(&mut left);
         }
         ids.clear();
     }

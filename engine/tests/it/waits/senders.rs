@@ -159,6 +159,11 @@ async fn a_start_sends_its_signal_to_the_new_saga_or_to_the_existing_one() {
         .unwrap()
         .expect("before the look for forgotten signals");
 
+    // As after a commit whose answer was lost: the same start once more, when its saga has ended.
+    let again = start("k-6").signal(APPROVAL.with(&Approval::by("ada")));
+    let (once, _) = test.engine.start_and_wait(again.clone(), WAIT_TIMEOUT).await.unwrap();
+    assert_eq!(test.engine.start(again).await.unwrap().saga_id, once.saga_id);
+
     let no = TestInput { at: Some("enter".into()), ..TestInput::default() };
     let refused = test.engine.start(ENTERS.with(&no).business_key("k-3").signal(ada.clone())).await;
     assert!(matches!(refused, Err(StartError::Refused(failure)) if failure.code == "no"));
@@ -173,7 +178,7 @@ async fn a_start_sends_its_signal_to_the_new_saga_or_to_the_existing_one() {
             .fetch_one(&pool)
             .await
             .unwrap();
-    assert_eq!(counts, (2, 2), "nothing is stored of what was refused");
+    assert_eq!(counts, (3, 3), "nothing is stored of what was refused");
     test.close().await;
 }
 

@@ -299,6 +299,27 @@ async fn a_saga_keeps_a_thousand_signals_and_refuses_the_next() {
 }
 
 #[tokio::test]
+async fn a_signal_that_can_be_read_is_found_behind_any_number_of_others() {
+    let (_database, pool) = fixtures::database().await;
+    let engine = Engine::builder(pool.clone()).register(approved()).build().unwrap();
+    let id = engine.start(APPROVED.with(&TestInput::default())).await.unwrap().saga_id;
+    let first = TestEngine::start(engine);
+    waiting(&pool, id).await;
+    first.close().await;
+    // As other code left them: 40 that no code can read, and one that this code can.
+    let fill = "insert into engine.inbox (saga_id, kind, name, key, payload, state, settled_at) \
+                select $1, 'signal', 'approval', n::text, case when n = 41 then '{\"by\": \"ada\"}' else '7' end::jsonb, \
+                    'unreadable', now() from generate_series(1, 41) n";
+    sqlx::query(fill).bind(id.0).execute(&pool).await.unwrap();
+    end_waits(&pool).await.unwrap();
+    let test = TestEngine::build(Engine::builder(pool.clone()).register(approved()));
+    test.engine.wait(id, WAIT_TIMEOUT).await.unwrap().unwrap();
+    assert_eq!(said(&test.engine, id).await, "ada");
+    verified(&test.engine).await;
+    test.close().await;
+}
+
+#[tokio::test]
 async fn nothing_of_the_last_wait_is_left_on_the_row_of_a_saga_that_has_ended() {
     const NAME: SagaName<TestInput> = SagaName::new("ends-waiting");
     let (_database, pool) = fixtures::database().await;
