@@ -9,6 +9,8 @@ pub(crate) mod no_rate;
 pub(crate) mod observer;
 pub(crate) mod saga;
 pub(crate) mod saga_name;
+pub(crate) mod saga_result;
+mod saga_returns;
 mod saga_waits;
 pub(crate) mod start_context;
 pub(crate) mod step;

@@ -1,6 +1,7 @@
 //! Data and pure rules of sagas. No I/O, no tokio, no user code.
 
 pub(crate) mod audit;
+pub(crate) mod begins;
 pub(crate) mod call_error;
 pub(crate) mod dead_job;
 pub(crate) mod error;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     definition::start_context::StartContext,
-    model::{ids::SagaId, signal::Signal, stored_value::StoredValue},
+    model::{begins::Begins, ids::SagaId, signal::Signal, stored_value::StoredValue},
 };
 
 /// A saga to be started.
@@ -28,22 +28,6 @@ pub struct NewSaga {
     pub(crate) begins: Option<Begins>,
     /// Instead of that of its definition.
     pub(crate) deadline: Option<Duration>,
-}
-
-/// When a saga goes on that is not to go on at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begins {
-    At(DateTime<Utc>),
-    After(Duration),
-}
-
-impl Begins {
-    pub(crate) fn delay(self) -> Option<Duration> {
-        match self {
-            Self::At(_) => None,
-            Self::After(delay) => Some(delay),
-        }
-    }
 }
 
 impl NewSaga {
@@ -103,7 +87,7 @@ impl NewSaga {
 
     /// Lets the saga sleep until this time, after its entry step, if it has one. A time that has passed is no delay.
     pub fn start_at(mut self, time: DateTime<Utc>) -> Self {
-        self.begins = Some(Begins::At(time));
+        self.begins = Some(Begins::at(time));
         self
     }
 

@@ -13,6 +13,7 @@ use crate::{
         label::Of,
         observer::{ErasedStatusObserver, StatusObserver},
         saga_name::SagaName,
+        saga_result::SagaResult,
         step::{CallStep, TransactionStep, UndoCall, UndoTransaction},
         step_input::StepInput,
         wait::{AwaitedSignal, WaitAction},
@@ -26,9 +27,8 @@ use crate::{
         retry::RetryPolicy,
         status::Direction,
         storable::storable_text,
-        stored_value::{StoredValue, StoredValues, TooLarge},
+        stored_value::{StoredValue, StoredValues},
     },
-    support::user_code::catch_panic,
 };
 
 /// A saga under construction: `I` is its input, `L` the list of types that its next step can read, `O` the type of the result
@@ -84,7 +84,7 @@ pub struct Saga<I, L, O = ()> {
     actions: Vec<Arc<dyn ErasedStep>>,
     observer: Option<Arc<dyn ErasedStatusObserver>>,
     check: Option<Box<InputCheck<I>>>,
-    result: Option<SagaResult>,
+    pub(super) result: Option<SagaResult>,
     problem: Option<GraphError>,
     types: PhantomData<fn(I, L) -> O>,
 }
@@ -319,36 +319,9 @@ where
     }
 }
 
-impl<I, T, L: HList> Saga<I, HCons<T, L>, T> {
-    /// Gives the saga its result: the output of the step that was added last. Steps that are added after it don't change that.
-    pub fn returns_output(mut self) -> Saga<I, HCons<T, L>> {
-        self.result = Some(SagaResult::Output(L::LENGTH));
-        self.retyped()
-    }
-}
-
-impl<I, L: HList, O: Serialize> Saga<I, L, O>
-where
-    I: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static,
-{
-    /// Gives the saga its result: what `result` computes from its input or an output when the last step is done. It must not
-    /// fail: if it panics, or the result is too large, the saga completes without one, and its error says so.
-    pub fn returns<X, At>(mut self, result: impl Fn(&X) -> O + Send + Sync + 'static) -> Saga<I, L>
-    where
-        X: FromOutputs<L, At> + 'static,
-    {
-        let reads = self.read_names(&X::places());
-        let input = StepInput::new::<L, At>("the result", &reads);
-        self.result = Some(SagaResult::Computed(Box::new(move |values| {
-            StoredValue::encode(&result(&input.read(values)?)).map_err(|error| format!("it {error}"))
-        })));
-        self.retyped()
-    }
-}
-
 impl<I, L, O> Saga<I, L, O> {
     /// The same saga with another list of what its next step can read, or another result that is still to be given.
-    fn retyped<M, P>(self) -> Saga<I, M, P> {
+    pub(super) fn retyped<M, P>(self) -> Saga<I, M, P> {
         Saga {
             name: self.name,
             revision: self.revision,
@@ -378,33 +351,6 @@ impl<I, L, O> std::fmt::Debug for Saga<I, L, O> {
         f.debug_struct("Saga").field("name", &self.name).field("steps", &self.nodes).finish_non_exhaustive()
     }
 }
-
-/// What a saga gives when it has completed.
-enum SagaResult {
-    /// The value at this place among the stored ones.
-    Output(usize),
-    Computed(Box<ComputedResult>),
-}
-
-impl SagaResult {
-    fn of(&self, values: &StoredValues, limit: usize) -> Result<StoredValue, String> {
-        match self {
-            Self::Output(place) => {
-                values.get(*place).cloned().ok_or_else(|| "the output that it is was never stored".into())
-            }
-            Self::Computed(compute) => {
-                let computed = catch_panic(|| compute(values));
-                let computed = computed.map_err(|failure| format!("what computes it {failure}"))??;
-                let too_large =
-                    |TooLarge { size, limit }| format!("it has {size} bytes, and may have {limit}");
-                computed.check_size(limit).map_err(too_large)?;
-                Ok(computed)
-            }
-        }
-    }
-}
-
-type ComputedResult = dyn Fn(&StoredValues) -> Result<StoredValue, String> + Send + Sync;
 
 /// A checked saga: its graph and the code of its steps.
 pub struct Definition {

@@ -17,6 +17,7 @@ pub(crate) mod interruption;
 pub(crate) mod observers;
 pub(crate) mod postponement;
 pub(crate) mod recovery;
+mod results;
 pub(crate) mod scouts;
 pub(crate) mod settle;
 pub(crate) mod suspects;

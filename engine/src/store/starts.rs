@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use crate::model::{ids::WorkerId, stored_value::StoredValue};
+use crate::model::{begins::Begins, ids::WorkerId, stored_value::StoredValue};
 
 /// A saga to be inserted.
 #[derive(Debug)]
@@ -152,31 +152,6 @@ pub(crate) async fn forget_free_keys(
     .map(drop)
 }
 
-/// When a saga goes on that is not to go on at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begins {
-    /// At this time.
-    At(DateTime<Utc>),
-    /// So long after its start.
-    AfterMs(i64),
-}
-
-impl Begins {
-    fn at(self) -> Option<DateTime<Utc>> {
-        match self {
-            Self::At(time) => Some(time),
-            Self::AfterMs(_) => None,
-        }
-    }
-
-    fn after_ms(self) -> Option<i64> {
-        match self {
-            Self::At(_) => None,
-            Self::AfterMs(delay) => Some(delay),
-        }
-    }
-}
-
 /// Lets sagas that this transaction inserted, and that nobody holds, sleep until their time comes. Their deadline counts
 /// from then on. (`wait_until` is for waits that are steps.) Returns the ids of those that sleep.
 pub(crate) async fn delay(
@@ -191,7 +166,7 @@ pub(crate) async fn delay(
          where s.id = d.id and s.status = 'running' and d.begins > clock_timestamp() returning s.id",
     )
     .bind(sagas.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-    .bind(sagas.iter().map(|(_, begins)| begins.at()).collect::<Vec<_>>())
+    .bind(sagas.iter().map(|(_, begins)| begins.time()).collect::<Vec<_>>())
     .bind(sagas.iter().map(|(_, begins)| begins.after_ms()).collect::<Vec<_>>())
     .fetch_all(conn)
     .await

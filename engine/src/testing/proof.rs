@@ -1,5 +1,7 @@
 //! Runs every case of a proof against a real database.
 
+mod waits;
+
 use std::{
     fmt,
     future::Future,
@@ -23,7 +25,7 @@ use crate::{
         error::{BuildError, CancelError, StartError},
         ids::SagaId,
         page::Page,
-        signal::{Signal, SignalError},
+        signal::Signal,
         status::{Direction, Status},
         views::{FinalStatus, HistoryEntry, HistoryOutcome, SagaView},
     },
@@ -320,58 +322,6 @@ impl Proof {
         }
         notes.push(format!("neither ended nor dead after {} s", LIMIT.as_secs()));
         Ok(true)
-    }
-
-    fn signal_named(&self, name: &str, step: &str) -> Option<Signal> {
-        let signal = self.signals.iter().map(|signal| signal()).find(|signal| signal.name == name)?;
-        Some(signal.key(format!("proof of {step}")))
-    }
-
-    /// Ends the wait of the saga, if it waits: with the signal for it, or as if its time were over.
-    async fn end_wait(
-        &self,
-        engine: &Engine,
-        saga_id: SagaId,
-        case_faults: &CaseFaults,
-        notes: &mut Vec<String>,
-    ) -> Result<(), ProofError> {
-        let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
-        let is_case = saga.step == case_faults.case.step;
-        // Another look cancels it.
-        let is_to_be_cancelled =
-            case_faults.case.kind == Kind::CancelledThere && !case_faults.spent.load(Ordering::Acquire);
-        if is_case && is_to_be_cancelled {
-            return Ok(());
-        }
-        let signal = match (saga.waits_for.as_deref(), &saga.signal) {
-            (Some("sleep"), _) => None,
-            (Some("signal"), Some(_)) if is_case && case_faults.case.kind == Kind::SignalTimesOut => {
-                case_faults.spent.store(true, Ordering::Release);
-                None
-            }
-            (Some("signal"), Some(name)) => self.signal_named(name, &saga.step),
-            _ => return Ok(()),
-        };
-        let Some(signal) = signal else {
-            crate::testing::hooks::end_waits(&self.pool).await?;
-            return Ok(());
-        };
-        let twice = is_case && case_faults.case.kind == Kind::SignalComesTwice;
-        for nth in 0..=usize::from(twice) {
-            match engine.signal(saga_id, signal.clone()).await {
-                Ok(receipt) if nth > 0 => {
-                    case_faults.spent.store(true, Ordering::Release);
-                    if !receipt.replayed {
-                        notes.push("the signal that came twice was stored twice".into());
-                    }
-                }
-                // Another look may have sent it before.
-                Ok(_) => {}
-                Err(SignalError::Database(error)) => return Err(error.into()),
-                Err(error) => notes.push(format!("the signal was refused: {error}")),
-            }
-        }
-        Ok(())
     }
 
     async fn cancel_when_held(

@@ -1,11 +1,11 @@
 //! POST `/api/workflows/{workflow_id}/signals/{name}`.
 
 use axum::extract::State;
-use engine::{SagaId, Signal, SignalError};
+use engine::{SagaId, SignalError};
 
 use super::{
     load::missing,
-    signal_body::{WorkflowSignal, WorkflowSignalReceipt, example},
+    signal_body::{WorkflowSignal, WorkflowSignalReceipt, example, signal},
 };
 use crate::{
     extract::{Actor, IdNamePath, JsonBody, NoQuery},
@@ -65,11 +65,7 @@ pub(crate) async fn send_workflow_signal(
     actor: Actor,
     JsonBody { value: WorkflowSignal { message, key }, .. }: JsonBody<WorkflowSignal>,
 ) -> Result<JsonResponse, Problem> {
-    let signal = Signal::untyped(&name, &message);
-    let signal = match key {
-        Some(key) => signal.key(key),
-        None => signal,
-    };
+    let signal = signal(&name, &message, key);
     match state.engine().signal_as(SagaId(id), signal, actor.audited_or("operator")).await {
         Ok(receipt) => WorkflowSignalReceipt::response(receipt, name),
         Err(SignalError::NotFound(_)) => Err(missing(&state, id)),

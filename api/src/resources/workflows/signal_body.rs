@@ -1,6 +1,6 @@
 //! The JSON of signals.
 
-use engine::{SignalReceipt, SignalState};
+use engine::{Signal, SignalReceipt, SignalState};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -18,6 +18,15 @@ pub(crate) struct WorkflowSignal {
     /// Makes sending idempotent: the workflow takes one signal of this name and key, for as long as it is kept.
     #[schema(min_length = 1, max_length = 200, pattern = "^[^\\u0000]*$", example = "payment-17")]
     pub(super) key: Option<String>,
+}
+
+/// The signal of a request.
+pub(super) fn signal(name: &str, message: &Value, key: Option<String>) -> Signal {
+    let signal = Signal::untyped(name, message);
+    match key {
+        Some(key) => signal.key(key),
+        None => signal,
+    }
 }
 
 documented_enum!(

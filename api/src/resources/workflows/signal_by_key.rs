@@ -1,12 +1,12 @@
 //! POST `/api/signals`.
 
 use axum::extract::State;
-use engine::{Signal, SignalTarget};
+use engine::SignalTarget;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::signal_body::{WorkflowSignalReceipt, example};
+use super::signal_body::{WorkflowSignalReceipt, example, signal};
 use crate::{
     extract::{Actor, JsonBody, NoQuery},
     http::{
@@ -93,11 +93,7 @@ pub(crate) async fn send_signal(
             ));
         }
     }
-    let signal = Signal::untyped(&new.name, &new.message);
-    let signal = match new.key {
-        Some(key) => signal.key(key),
-        None => signal,
-    };
+    let signal = signal(&new.name, &new.message, new.key);
     let target = SignalTarget::key(new.definition, new.business_key);
     let receipt = state.engine().signal_as(target, signal, actor.audited_or("operator")).await?;
     WorkflowSignalReceipt::response(receipt, new.name)

@@ -22,7 +22,7 @@ use crate::{
         storable::{storable_details, storable_failure, storable_text, storable_texts},
         stored_value::{StoredValue, StoredValues},
         transition::{Event, MAX_LOST_ATTEMPTS, Next, State, can_compensate, transition},
-        views::{FinalStatus, HistoryOutcome},
+        views::HistoryOutcome,
     },
     runtime::{
         commit::{
@@ -328,25 +328,6 @@ impl<'a> SagaCursor<'a> {
             details: (!details.is_null()).then(|| details.to_string()),
             epoch: self.job.epoch,
         });
-    }
-
-    /// Takes the result of a saga that completed in this batch.
-    pub(super) fn take_result(&mut self, limit: usize) {
-        if !(self.came_to_rest && self.state.status == Status::Completed) {
-            return;
-        }
-        match self.definition.result(self.job.saga_id, &self.values, limit) {
-            Ok(result) => self.result = result,
-            Err(error) => self.error = Some(error),
-        }
-    }
-
-    pub(crate) fn final_status(&self) -> FinalStatus {
-        FinalStatus {
-            status: self.state.status,
-            cause: self.state.cause.clone(),
-            result: self.result.as_ref().map(StoredValue::to_json),
-        }
     }
 
     pub(crate) fn is_dead_lettered(&self) -> bool {

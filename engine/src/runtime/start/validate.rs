@@ -2,15 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::DateTime;
-
 use crate::{
-    definition::{
-        new_saga::{self, NewSaga},
-        saga::Definition,
-        start_context::StartContext,
-    },
+    definition::{new_saga::NewSaga, saga::Definition, start_context::StartContext},
     model::{
+        begins::Begins,
         error::StartError,
         graph::WaitNode,
         ids::SagaId,
@@ -20,7 +15,7 @@ use crate::{
         transition::{Event, State, transition},
     },
     runtime::{core::Core, send_signal, slots::JobSlots},
-    store::starts::{Begins, NewSagaRow},
+    store::starts::NewSagaRow,
 };
 
 /// A start whose definition is known and whose input is valid.
@@ -100,7 +95,7 @@ pub(crate) fn check<'a>(core: &'a Core, new: &NewSaga) -> Result<&'a Arc<Definit
 
 /// Checks when the saga is to begin, and its own deadline.
 fn check_times(new: &NewSaga, definition: &Definition) -> Result<(), StartError> {
-    let delay = new.begins.and_then(new_saga::Begins::delay);
+    let delay = new.begins.and_then(Begins::delay);
     if [delay, new.deadline].into_iter().flatten().any(|time| time > WaitNode::LONGEST) {
         return Err(StartError::bad_input("a saga is delayed for ten years at most, and so is its deadline"));
     }
@@ -136,13 +131,7 @@ pub(super) fn validate(core: &Core, new: &NewSaga) -> Result<ValidatedStart, Sta
         trace: new.trace.clone(),
         context: new.context.clone(),
         state,
-        begins: new.begins.map(|begins| match begins {
-            // PostgreSQL knows no time before 4713 BC.
-            new_saga::Begins::At(time) => Begins::At(time.max(DateTime::UNIX_EPOCH)),
-            new_saga::Begins::After(delay) => {
-                Begins::AfterMs(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
-            }
-        }),
+        begins: new.begins,
         sleeps: false,
         deadline: new.deadline,
         slots: None,
