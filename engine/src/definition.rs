@@ -1,5 +1,9 @@
 //! The API for writing a saga: its steps, their inputs and undos, and the definition that is built from them.
 
+mod chain;
+pub(crate) mod choice;
+mod choice_step;
+pub(crate) mod computed;
 pub(crate) mod erased;
 pub(crate) mod input_check;
 pub(crate) mod inputs;
@@ -7,7 +11,9 @@ pub(crate) mod label;
 pub(crate) mod new_saga;
 pub(crate) mod no_rate;
 pub(crate) mod observer;
+pub(crate) mod part;
 pub(crate) mod saga;
+mod saga_choices;
 pub(crate) mod saga_name;
 pub(crate) mod saga_result;
 mod saga_returns;

@@ -82,6 +82,7 @@ pub use definition::{
     label::Of,
     new_saga::{NewSaga, Started},
     observer::{DeadJobObserver, LateCancel, StatusChange, StatusObserver},
+    part::Part,
     saga::{Definition, Saga},
     saga_name::SagaName,
     step::{
@@ -92,6 +93,7 @@ pub use definition::{
 };
 pub use engine::Engine;
 pub use model::{
+    arms::{Arm, Arms},
     audit::{AuditFilter, AuditRecord, AuditSubjectKind, Operator},
     call_error::CallError,
     dead_job::{
@@ -100,7 +102,7 @@ pub use model::{
     },
     error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepError},
     error_chain::ErrorChain,
-    graph::{Graph, Node, WaitNode},
+    graph::{ChoiceNode, Graph, Node, NodeArm, WaitNode},
     ids::{DeadJobId, SagaId, WorkerId},
     json_pointer::{json_pointer, push_pointer},
     kinds::{Placement, StepKind, UndoKind},

@@ -200,6 +200,7 @@ fn enumerations_have_the_names_that_the_program_knows() {
     }
     let known = [
         ("CancelOrigin", names(engine::CancelOrigin::ALL, engine::CancelOrigin::name)),
+        ("ChoiceArm", names(engine::Arm::ALL, engine::Arm::name)),
         ("CircuitBreakerState", names(breakers::BreakerState::ALL, breakers::BreakerState::name)),
         ("DeadJobResolution", names(engine::DeadJobResolution::ALL, engine::DeadJobResolution::name)),
         ("Dependency", names(breakers::Dependency::ALL, breakers::Dependency::name)),

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     definition::{
+        choice::ChoiceAction,
         no_rate::NoRate,
         start_context::StartContext,
         step::{BatchOf, CallStep, Item, TransactionStep, UndoCall, UndoItem, UndoTransaction},
@@ -105,8 +106,13 @@ impl StepAnswer {
 }
 
 pub(crate) trait ErasedStep: Send + Sync {
+    /// The stored name.
+    fn name(&self) -> &str;
+
     /// How often this side of the step says no, if what it writes before is taken back; `None` for batch steps and calls.
-    fn no_rate(&self, direction: Direction) -> Option<&NoRate>;
+    fn no_rate(&self, _: Direction) -> Option<&NoRate> {
+        None
+    }
 
     /// Reads what this side of the step reads of a saga's stored values.
     ///
@@ -121,22 +127,33 @@ pub(crate) trait ErasedStep: Send + Sync {
     fn read_output(&self, values: &StoredValues) -> Result<(), String>;
 
     /// The rows that the step names as those that it locks for a saga with these stored values.
-    fn locks(&self, values: &StoredValues) -> Vec<String>;
+    fn locks(&self, _: &StoredValues) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Runs a transaction step's action or undo over a batch; the answers are in the order of `invocations`. There is
     /// none if the step stopped at an item that [taints](crate::definition::tx::Items::tainted) the transaction.
     fn in_transaction<'a>(
         &'a self,
-        direction: Direction,
-        tx: &'a mut Tx<'_>,
-        invocations: &'a [Invocation],
-    ) -> BoxFuture<'a, Result<Vec<StepAnswer>, StepError>>;
+        _: Direction,
+        _: &'a mut Tx<'_>,
+        _: &'a [Invocation],
+    ) -> BoxFuture<'a, Result<Vec<StepAnswer>, StepError>> {
+        Box::pin(async { Err(StepError::Other(format!("`{}` is no transaction step", self.name()))) })
+    }
 
     /// Runs a call step's action or undo for one saga.
-    fn call<'a>(&'a self, direction: Direction, invocation: &'a Invocation) -> BoxFuture<'a, StepAnswer>;
+    fn call<'a>(&'a self, _: Direction, _: &'a Invocation) -> BoxFuture<'a, StepAnswer> {
+        Box::pin(async { StepAnswer::InputUnreadable(format!("`{}` is no call step", self.name())) })
+    }
 
     /// The step as one that waits; `None` for all others.
     fn wait(&self) -> Option<&WaitAction> {
+        None
+    }
+
+    /// The step as a choice; `None` for all others.
+    fn choice(&self) -> Option<&ChoiceAction> {
         None
     }
 }
@@ -193,6 +210,10 @@ impl<S: TransactionStep> TransactionAction<S> {
 }
 
 impl<S: TransactionStep> ErasedStep for TransactionAction<S> {
+    fn name(&self) -> &str {
+        S::NAME
+    }
+
     fn no_rate(&self, direction: Direction) -> Option<&NoRate> {
         let rate = match direction {
             Direction::Action => &self.action_noes,
@@ -229,12 +250,6 @@ impl<S: TransactionStep> ErasedStep for TransactionAction<S> {
             Direction::Undo => Box::pin(self.undo(tx, invocations)),
         }
     }
-
-    fn call<'a>(&'a self, _: Direction, _: &'a Invocation) -> BoxFuture<'a, StepAnswer> {
-        Box::pin(async {
-            StepAnswer::InputUnreadable(format!("`{}` is a transaction step, not a call", S::NAME))
-        })
-    }
 }
 
 pub(crate) struct CallAction<S: CallStep> {
@@ -266,8 +281,8 @@ impl<S: CallStep> CallAction<S> {
 }
 
 impl<S: CallStep> ErasedStep for CallAction<S> {
-    fn no_rate(&self, _: Direction) -> Option<&NoRate> {
-        None
+    fn name(&self) -> &str {
+        S::NAME
     }
 
     fn read(&self, direction: Direction, values: &StoredValues) -> Result<(), String> {
@@ -280,19 +295,6 @@ impl<S: CallStep> ErasedStep for CallAction<S> {
 
     fn read_output(&self, values: &StoredValues) -> Result<(), String> {
         output::<S::Output>(values, self.output_index, S::NAME).map(drop)
-    }
-
-    fn locks(&self, _: &StoredValues) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn in_transaction<'a>(
-        &'a self,
-        _: Direction,
-        _: &'a mut Tx<'_>,
-        _: &'a [Invocation],
-    ) -> BoxFuture<'a, Result<Vec<StepAnswer>, StepError>> {
-        Box::pin(async { Err(StepError::Other(format!("`{}` is a call step, not a transaction", S::NAME))) })
     }
 
     fn call<'a>(&'a self, direction: Direction, invocation: &'a Invocation) -> BoxFuture<'a, StepAnswer> {

@@ -4,6 +4,9 @@
 //! newest first, as nested [`HCons`]s. A step's `Input` is one of these types, each as it is or as [`Shared`], or a
 //! tuple of up to twelve. An input that no earlier step produces does not compile, and neither does one that two steps
 //! produce: a [label](crate::Of) tells them apart.
+//!
+//! In an arm of a choice the list is [`Within`] the list before the choice. Behind a `when` it is [`Perhaps`], whose outputs
+//! are read as an `Option`; behind an `either` the outputs of both arms are [`Hidden`], but for the one that they share.
 
 use serde::de::DeserializeOwned;
 
@@ -17,6 +20,19 @@ pub struct HNil;
 #[derive(Debug)]
 pub struct HCons<T, Before>(std::marker::PhantomData<fn() -> (T, Before)>);
 
+/// The list in an arm of a choice: the outputs of the arm so far, and what came before the choice.
+#[derive(Debug)]
+pub struct Within<Own, Base>(std::marker::PhantomData<fn() -> (Own, Base)>);
+
+/// The list behind a `when`: the outputs of its arm, which may have been left out, and what came before.
+#[derive(Debug)]
+pub struct Perhaps<Own, Base>(std::marker::PhantomData<fn() -> (Own, Base)>);
+
+/// The list before the output that both arms of an `either` give: their own outputs, which can't be read behind it, and
+/// what came before.
+#[derive(Debug)]
+pub struct Hidden<A, B, Base>(std::marker::PhantomData<fn(A, B) -> Base>);
+
 /// Index: the newest type of the list.
 #[derive(Debug)]
 pub struct Here;
@@ -25,6 +41,18 @@ pub struct Here;
 #[derive(Debug)]
 pub struct There<I>(std::marker::PhantomData<I>);
 
+/// Index: among the outputs of the arm.
+#[derive(Debug)]
+pub struct InArm<I>(std::marker::PhantomData<I>);
+
+/// Index: among those from before the choice.
+#[derive(Debug)]
+pub struct InBase<I>(std::marker::PhantomData<I>);
+
+/// Index: among those of a `when` inside of the `when`.
+#[derive(Debug)]
+pub struct Deeper<I>(std::marker::PhantomData<I>);
+
 /// Index: the whole `Input` is one type of the list.
 #[derive(Debug)]
 pub struct One<I>(std::marker::PhantomData<I>);
@@ -32,6 +60,14 @@ pub struct One<I>(std::marker::PhantomData<I>);
 /// Index: the whole `Input` is one type of the list, as `Shared`.
 #[derive(Debug)]
 pub struct OneShared<I>(std::marker::PhantomData<I>);
+
+/// Index: the whole `Input` is one type of the list that may have been left out.
+#[derive(Debug)]
+pub struct OneOptional<I>(std::marker::PhantomData<I>);
+
+/// Index: the whole `Input` is one type of the list that may have been left out, as `Shared`.
+#[derive(Debug)]
+pub struct OneOptionalShared<I>(std::marker::PhantomData<I>);
 
 /// A heterogeneous list of types.
 pub trait HList {
@@ -47,12 +83,25 @@ impl<T, Before: HList> HList for HCons<T, Before> {
     const LENGTH: usize = Before::LENGTH + 1;
 }
 
+impl<Own: HList, Base: HList> HList for Within<Own, Base> {
+    const LENGTH: usize = Base::LENGTH + Own::LENGTH;
+}
+
+impl<Own: HList, Base: HList> HList for Perhaps<Own, Base> {
+    const LENGTH: usize = Base::LENGTH + Own::LENGTH;
+}
+
+/// A saga takes one arm, so the arms share their places.
+impl<A: HList, B: HList, Base: HList> HList for Hidden<A, B, Base> {
+    const LENGTH: usize = Base::LENGTH + if A::LENGTH > B::LENGTH { A::LENGTH } else { B::LENGTH };
+}
+
 /// A list that has a `T` at the index `I`.
 #[diagnostic::on_unimplemented(
     message = "no earlier step produces `{T}`, and it is not the saga's input",
     label = "this step reads `{T}`",
     note = "add a step with `Output = {T}` before this one, or read something that is there",
-    note = "what is labelled is read as `Of<Label, {T}>`"
+    note = "what is labelled is read as `Of<Label, {T}>`, and what a step in a `when` produces as `Option<{T}>`"
 )]
 pub trait Selector<T, I>: HList {
     /// The index of the type, counted from the saga's input (zero).
@@ -65,6 +114,64 @@ impl<T, Before: HList> Selector<T, Here> for HCons<T, Before> {
 
 impl<T, U, Before: Selector<T, I>, I> Selector<T, There<I>> for HCons<U, Before> {
     const INDEX: usize = Before::INDEX;
+}
+
+impl<T, Own: Selector<T, I>, Base: HList, I> Selector<T, InArm<I>> for Within<Own, Base> {
+    const INDEX: usize = Base::LENGTH + Own::INDEX;
+}
+
+impl<T, Own: HList, Base: Selector<T, I>, I> Selector<T, InBase<I>> for Within<Own, Base> {
+    const INDEX: usize = Base::INDEX;
+}
+
+impl<T, Own: HList, Base: Selector<T, I>, I> Selector<T, InBase<I>> for Perhaps<Own, Base> {
+    const INDEX: usize = Base::INDEX;
+}
+
+impl<T, A: HList, B: HList, Base: Selector<T, I>, I> Selector<T, InBase<I>> for Hidden<A, B, Base> {
+    const INDEX: usize = Base::INDEX;
+}
+
+/// A list that has a `T` at the index `I` which may have been left out, because it is of a step in a `when`.
+#[diagnostic::on_unimplemented(
+    message = "no earlier step produces `Option<{T}>`, and no step in a `when` produces `{T}`",
+    label = "this step reads `Option<{T}>`",
+    note = "what every saga of this definition has is read as `{T}`"
+)]
+pub trait OptionalSelector<T, I>: HList {
+    /// The index of the type, counted from the saga's input (zero).
+    const INDEX: usize;
+}
+
+impl<T, U, Rest: OptionalSelector<T, I>, I> OptionalSelector<T, There<I>> for HCons<U, Rest> {
+    const INDEX: usize = Rest::INDEX;
+}
+
+impl<T, Own: OptionalSelector<T, I>, Base: HList, I> OptionalSelector<T, InArm<I>> for Within<Own, Base> {
+    // The places of the arm follow those from before, as in `Selector`.
+    const INDEX: usize = Base::LENGTH + Own::INDEX;
+}
+
+impl<T, Own: HList, Base: OptionalSelector<T, I>, I> OptionalSelector<T, InBase<I>> for Within<Own, Base> {
+    const INDEX: usize = Base::INDEX;
+}
+
+impl<T, Own: Selector<T, I>, Base: HList, I> OptionalSelector<T, InArm<I>> for Perhaps<Own, Base> {
+    const INDEX: usize = Base::LENGTH + Own::INDEX;
+}
+
+impl<T, Own: OptionalSelector<T, I>, Base: HList, I> OptionalSelector<T, Deeper<I>> for Perhaps<Own, Base> {
+    const INDEX: usize = Base::LENGTH + Own::INDEX;
+}
+
+impl<T, Own: HList, Base: OptionalSelector<T, I>, I> OptionalSelector<T, InBase<I>> for Perhaps<Own, Base> {
+    const INDEX: usize = Base::INDEX;
+}
+
+impl<T, A: HList, B: HList, Base: OptionalSelector<T, I>, I> OptionalSelector<T, InBase<I>>
+    for Hidden<A, B, Base>
+{
+    const INDEX: usize = Base::INDEX;
 }
 
 /// Why a value can't be read.
@@ -119,6 +226,28 @@ impl<L: Selector<T, I>, T: DeserializeOwned + Send + Sync + 'static, I> FromOutp
     }
 }
 
+impl<L: OptionalSelector<T, I>, T: DeserializeOwned, I> FromOutputs<L, OneOptional<I>> for Option<T> {
+    fn read(values: &StoredValues) -> Result<Self, ReadError> {
+        read_optional(values, L::INDEX, StoredValue::decode)
+    }
+
+    fn places() -> Vec<usize> {
+        vec![L::INDEX]
+    }
+}
+
+impl<L: OptionalSelector<T, I>, T: DeserializeOwned + Send + Sync + 'static, I>
+    FromOutputs<L, OneOptionalShared<I>> for Option<Shared<T>>
+{
+    fn read(values: &StoredValues) -> Result<Self, ReadError> {
+        read_optional(values, L::INDEX, StoredValue::shared)
+    }
+
+    fn places() -> Vec<usize> {
+        vec![L::INDEX]
+    }
+}
+
 macro_rules! tuple {
     ($($t:ident $i:ident),*) => {
         impl<L, $($t: FromOutputs<L, $i>, $i),*> FromOutputs<L, ($($i,)*)> for ($($t,)*) {
@@ -151,6 +280,15 @@ fn read<T>(
 ) -> Result<T, ReadError> {
     let value = values.get(place).ok_or(ReadError { place, why: Unread::Missing })?;
     decode(value).map_err(|error| ReadError { place, why: Unread::Unreadable(error) })
+}
+
+/// What is not stored was left out; a stored `null` is a value.
+fn read_optional<T>(
+    values: &StoredValues,
+    place: usize,
+    decode: fn(&StoredValue) -> Result<T, serde_json::Error>,
+) -> Result<Option<T>, ReadError> {
+    values.get(place).map(|_| read(values, place, decode)).transpose()
 }
 
 #[cfg(test)]

@@ -7,22 +7,22 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     definition::{
-        erased::{CallAction, ErasedStep, TransactionAction},
+        chain::Chain,
+        erased::ErasedStep,
         input_check::{InputCheck, StoredInputCheck, check_stored_input},
         inputs::{FromOutputs, HCons, HList, HNil},
         label::Of,
         observer::{ErasedStatusObserver, StatusObserver},
         saga_name::SagaName,
         saga_result::SagaResult,
-        step::{CallStep, TransactionStep, UndoCall, UndoTransaction},
-        step_input::StepInput,
+        step::{CallStep, TransactionStep},
         wait::{AwaitedSignal, WaitAction},
     },
     model::{
         error::{GraphError, StartError},
-        graph::{Graph, Node},
+        graph::Graph,
         ids::SagaId,
-        kinds::{Placement, StepKind, UndoKind},
+        kinds::{Placement, UndoKind},
         outcome::Failure,
         retry::RetryPolicy,
         status::Direction,
@@ -80,12 +80,10 @@ pub struct Saga<I, L, O = ()> {
     revision: u32,
     queue: String,
     deadline: Option<Duration>,
-    nodes: Vec<Node>,
-    actions: Vec<Arc<dyn ErasedStep>>,
+    pub(super) chain: Chain,
     observer: Option<Arc<dyn ErasedStatusObserver>>,
     check: Option<Box<InputCheck<I>>>,
     pub(super) result: Option<SagaResult>,
-    problem: Option<GraphError>,
     types: PhantomData<fn(I, L) -> O>,
 }
 
@@ -100,12 +98,10 @@ where
             revision: 0,
             queue: "default".into(),
             deadline: None,
-            nodes: Vec::new(),
-            actions: Vec::new(),
+            chain: Chain::new(name.name),
             observer: None,
             check: None,
             result: None,
-            problem: None,
             types: PhantomData,
         }
     }
@@ -119,19 +115,24 @@ where
 
     /// Adds the first step as an entry step: it runs in the commit that starts the saga. If it fails, the start is
     /// refused and nothing is stored; if it is done, its effect is visible to the caller as soon as the start returns.
-    pub fn entry<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, HCons<I, HNil>>, O>
+    pub fn entry<S: TransactionStep, At>(mut self, step: S) -> Saga<I, HCons<S::Output, HCons<I, HNil>>, O>
     where
         S::Input: FromOutputs<HCons<I, HNil>, At>,
     {
-        self.transaction(step, Placement::BeforePivot, true)
+        self.chain.transaction::<S, HCons<I, HNil>, At>(step, Placement::BeforePivot, true);
+        self.retyped()
     }
 
     /// Adds the first step as both entry step and pivot: once started, the saga only goes forward.
-    pub fn entry_pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, HCons<I, HNil>>, O>
+    pub fn entry_pivot<S: TransactionStep, At>(
+        mut self,
+        step: S,
+    ) -> Saga<I, HCons<S::Output, HCons<I, HNil>>, O>
     where
         S::Input: FromOutputs<HCons<I, HNil>, At>,
     {
-        self.transaction(step, Placement::Pivot, true)
+        self.chain.transaction::<S, HCons<I, HNil>, At>(step, Placement::Pivot, true);
+        self.retyped()
     }
 }
 
@@ -165,129 +166,41 @@ where
     }
 
     /// Adds a transaction step.
-    pub fn then<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>, O>
+    pub fn then<S: TransactionStep, At>(mut self, step: S) -> Saga<I, HCons<S::Output, L>, O>
     where
         S::Input: FromOutputs<L, At>,
     {
-        let placement = self.next_placement();
-        self.transaction(step, placement, false)
-    }
-
-    /// Adds a call step.
-    pub fn then_call<S: CallStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>, O>
-    where
-        S::Input: FromOutputs<L, At>,
-    {
-        let placement = self.next_placement();
-        self.call(step, placement)
-    }
-
-    /// Adds a transaction step as the pivot, the point of no return: once it is done, the saga only goes forward.
-    pub fn pivot<S: TransactionStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>, O>
-    where
-        S::Input: FromOutputs<L, At>,
-    {
-        self.transaction(step, Placement::Pivot, false)
-    }
-
-    /// Adds a call step as the pivot. While the call is in doubt, the saga can't be cancelled.
-    pub fn pivot_call<S: CallStep, At>(self, step: S) -> Saga<I, HCons<S::Output, L>, O>
-    where
-        S::Input: FromOutputs<L, At>,
-    {
-        self.call(step, Placement::Pivot)
-    }
-
-    pub(super) fn next_placement(&self) -> Placement {
-        if self.nodes.iter().any(|node| node.placement == Placement::Pivot) {
-            Placement::AfterPivot
-        } else {
-            Placement::BeforePivot
-        }
-    }
-
-    fn transaction<S: TransactionStep, At>(
-        self,
-        step: S,
-        placement: Placement,
-        entry: bool,
-    ) -> Saga<I, HCons<S::Output, L>, O>
-    where
-        S::Input: FromOutputs<L, At>,
-    {
-        let node = Node {
-            name: S::NAME.into(),
-            kind: StepKind::Transaction,
-            entry,
-            placement,
-            undo: <S::Undo as UndoTransaction<S>>::KIND,
-            after: self.last_name(),
-            reads: self.read_names(&<S::Input as FromOutputs<L, At>>::places()),
-            retry: S::RETRY,
-            undo_retry: <S::Undo as UndoTransaction<S>>::RETRY,
-            wait: None,
-        };
-        let input = StepInput::new::<L, At>(S::NAME, &node.reads);
-        self.push(node, Arc::new(TransactionAction::new(step, input, L::LENGTH)))
-    }
-
-    fn call<S: CallStep, At>(self, step: S, placement: Placement) -> Saga<I, HCons<S::Output, L>, O>
-    where
-        S::Input: FromOutputs<L, At>,
-    {
-        let node = Node {
-            name: S::NAME.into(),
-            kind: StepKind::Call,
-            entry: false,
-            placement,
-            undo: <S::Undo as UndoCall<S>>::KIND,
-            after: self.last_name(),
-            reads: self.read_names(&<S::Input as FromOutputs<L, At>>::places()),
-            retry: S::RETRY,
-            undo_retry: <S::Undo as UndoCall<S>>::RETRY,
-            wait: None,
-        };
-        let input = StepInput::new::<L, At>(S::NAME, &node.reads);
-        self.push(node, Arc::new(CallAction { step, input, output_index: L::LENGTH }))
-    }
-
-    pub(super) fn push<T>(mut self, node: Node, action: Arc<dyn ErasedStep>) -> Saga<I, HCons<T, L>, O> {
-        if node.placement == Placement::Pivot
-            && let Some(first) = self.nodes.iter().find(|earlier| earlier.placement == Placement::Pivot)
-        {
-            self.problem.get_or_insert(GraphError::TwoPivots {
-                saga: self.name.into(),
-                first: first.name.clone(),
-                second: node.name.clone(),
-            });
-        }
-        if let Some(signal) = action.wait().and_then(WaitAction::signal)
-            && let Some(problem) = self.other_message(signal)
-        {
-            self.problem.get_or_insert(problem);
-        }
-        self.nodes.push(node);
-        self.actions.push(action);
+        let placement = self.chain.next_placement();
+        self.chain.transaction::<S, L, At>(step, placement, false);
         self.retyped()
     }
 
-    /// Finds an earlier wait for the same signal with a message of another type.
-    fn other_message(&self, signal: &AwaitedSignal) -> Option<GraphError> {
-        let mut awaited = self.actions.iter().filter_map(|action| action.wait().and_then(WaitAction::signal));
-        let differs = awaited.any(|other| other.name == signal.name && other.message != signal.message);
-        differs.then(|| GraphError::TwoMessages { saga: self.name.into(), signal: signal.name.into() })
+    /// Adds a call step.
+    pub fn then_call<S: CallStep, At>(mut self, step: S) -> Saga<I, HCons<S::Output, L>, O>
+    where
+        S::Input: FromOutputs<L, At>,
+    {
+        let placement = self.chain.next_placement();
+        self.chain.call::<S, L, At>(step, placement);
+        self.retyped()
     }
 
-    pub(super) fn last_name(&self) -> Vec<String> {
-        self.nodes.last().map(|node| node.name.clone()).into_iter().collect()
+    /// Adds a transaction step as the pivot, the point of no return: once it is done, the saga only goes forward.
+    pub fn pivot<S: TransactionStep, At>(mut self, step: S) -> Saga<I, HCons<S::Output, L>, O>
+    where
+        S::Input: FromOutputs<L, At>,
+    {
+        self.chain.transaction::<S, L, At>(step, Placement::Pivot, false);
+        self.retyped()
     }
 
-    pub(super) fn read_names(&self, places: &[usize]) -> Vec<String> {
-        let name = |place: usize| match place.checked_sub(1) {
-            None => "input".into(),
-            Some(step) => self.nodes[step].name.clone(),
-        };
-        places.iter().copied().map(name).collect()
+    /// Adds a call step as the pivot. While the call is in doubt, the saga can't be cancelled.
+    pub fn pivot_call<S: CallStep, At>(mut self, step: S) -> Saga<I, HCons<S::Output, L>, O>
+    where
+        S::Input: FromOutputs<L, At>,
+    {
+        self.chain.call::<S, L, At>(step, Placement::Pivot);
+        self.retyped()
     }
 }
 
@@ -300,17 +213,19 @@ where
     /// # Errors
     /// When the graph is wrong; the message says what to change.
     pub fn build(self) -> Result<Definition, GraphError> {
-        if let Some(problem) = self.problem {
+        let Chain { nodes, actions, places, problem, .. } = self.chain;
+        if let Some(problem) = problem {
             return Err(problem);
         }
         let check = self.check;
-        let graph = Graph::new(self.name, self.revision, &self.queue, self.deadline, self.nodes)?;
+        let graph = Graph::new(self.name, self.revision, &self.queue, self.deadline, nodes)?;
         let positions = graph.steps.iter().enumerate().map(|(at, node)| (node.name.clone(), at)).collect();
         Ok(Definition {
             input_schema: schemars::schema_for!(I).to_value(),
             input_check: Box::new(move |input, typed| check_stored_input(input, typed, check.as_deref())),
             graph,
-            actions: self.actions,
+            actions,
+            places,
             positions,
             read_input: |input| input.decode::<I>().map(drop).map_err(|error| error.to_string()),
             observer: self.observer,
@@ -327,12 +242,10 @@ impl<I, L, O> Saga<I, L, O> {
             revision: self.revision,
             queue: self.queue,
             deadline: self.deadline,
-            nodes: self.nodes,
-            actions: self.actions,
+            chain: self.chain,
             observer: self.observer,
             check: self.check,
             result: self.result,
-            problem: self.problem,
             types: PhantomData,
         }
     }
@@ -348,7 +261,10 @@ impl<I, T, L, O> Saga<I, HCons<T, L>, O> {
 
 impl<I, L, O> std::fmt::Debug for Saga<I, L, O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Saga").field("name", &self.name).field("steps", &self.nodes).finish_non_exhaustive()
+        f.debug_struct("Saga")
+            .field("name", &self.name)
+            .field("steps", &self.chain.nodes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -359,6 +275,7 @@ pub struct Definition {
     input_check: Box<StoredInputCheck>,
     read_input: fn(&StoredValue) -> Result<(), String>,
     pub(crate) actions: Vec<Arc<dyn ErasedStep>>,
+    places: Vec<Vec<usize>>,
     pub(crate) positions: HashMap<String, usize>,
     pub(crate) observer: Option<Arc<dyn ErasedStatusObserver>>,
     result: Option<SagaResult>,
@@ -388,8 +305,9 @@ impl Definition {
         let saga = &self.graph.name;
         let at = self.graph.position(step).ok_or_else(|| format!("saga `{saga}` has no step `{step}`"))?;
         let node = &mut self.graph.steps[at];
-        if node.wait.is_some() {
-            return Err(format!("step `{step}` of saga `{saga}` waits, and is not tried again"));
+        if !node.kind.has_action() {
+            let does = if node.choice.is_some() { "is a choice" } else { "waits" };
+            return Err(format!("step `{step}` of saga `{saga}` {does}, and is not tried again"));
         }
         policy.check(node.kind)?;
         match direction {
@@ -398,6 +316,18 @@ impl Definition {
             Direction::Undo => return Err(format!("step `{step}` of saga `{saga}` has no undo")),
         }
         Ok(())
+    }
+
+    /// Sets the output of a step among the stored values of a saga.
+    pub(crate) fn set_output(
+        &self,
+        values: &mut StoredValues,
+        step_index: usize,
+        output: Option<&StoredValue>,
+    ) {
+        for place in self.places.get(step_index).into_iter().flatten() {
+            values.set(*place, output.cloned());
+        }
     }
 
     /// The signal of this name for which a step waits.

@@ -31,7 +31,7 @@ where
     where
         X: FromOutputs<L, At> + 'static,
     {
-        let reads = self.read_names(&X::places());
+        let reads = self.chain.names_at(&X::places());
         let input = StepInput::new::<L, At>("the result", &reads);
         self.result = Some(SagaResult::Computed(Box::new(move |values| {
             StoredValue::encode(&result(&input.read(values)?)).map_err(|error| format!("it {error}"))

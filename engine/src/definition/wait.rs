@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 
 use crate::{
+    definition::computed::{Computed, Uncomputed},
     model::{
         json_pointer::json_pointer,
         signal::{SignalError, SignalMessage, SignalName, Signalled, Slept},
@@ -19,28 +20,9 @@ pub(crate) enum WaitEnd {
     /// So long after the saga came to it.
     After(Duration),
     /// At a time that is computed from what the saga has stored.
-    At(Box<ComputedEnd>),
+    At(Computed<DateTime<Utc>, DateTime<Utc>>),
 }
 
-/// Computes when a wait ends.
-pub(crate) struct ComputedEnd {
-    /// Reads what the time is computed from.
-    pub(super) read: Box<ReadValues>,
-    /// Computes it for a saga that enters the wait at this time.
-    pub(super) compute: Box<Compute>,
-}
-
-/// Why it is not known when a wait ends.
-#[derive(Debug)]
-pub(crate) enum UnknownEnd {
-    /// What it is computed from can't be read.
-    Unreadable(String),
-    /// The code that computes it panicked.
-    Failed(String),
-}
-
-type ReadValues = dyn Fn(&StoredValues) -> Result<(), String> + Send + Sync;
-type Compute = dyn Fn(&StoredValues, DateTime<Utc>) -> Result<DateTime<Utc>, String> + Send + Sync;
 /// The code of a step that waits.
 pub(crate) struct WaitAction {
     pub(super) name: &'static str,
@@ -128,17 +110,11 @@ impl WaitAction {
         &self,
         values: &StoredValues,
         now: DateTime<Utc>,
-    ) -> Result<DateTime<Utc>, UnknownEnd> {
+    ) -> Result<DateTime<Utc>, Uncomputed> {
         match &self.end {
             // The builder refuses waits that are too long for this.
             WaitEnd::After(time) => Ok(now + *time),
-            WaitEnd::At(end) => match catch_panic(|| (end.compute)(values, now)) {
-                Ok(computed) => computed.map_err(UnknownEnd::Unreadable),
-                Err(failure) => {
-                    let error = format!("what computes the time of `{}` {failure}", self.name);
-                    Err(UnknownEnd::Failed(error))
-                }
-            },
+            WaitEnd::At(end) => end.of(values, now, || format!("what computes the time of `{}`", self.name)),
         }
     }
 
@@ -149,7 +125,7 @@ impl WaitAction {
     pub(super) fn read_values(&self, values: &StoredValues) -> Result<(), String> {
         match &self.end {
             WaitEnd::After(_) => Ok(()),
-            WaitEnd::At(end) => (end.read)(values),
+            WaitEnd::At(end) => end.read(values),
         }
     }
 

@@ -76,6 +76,14 @@ pub enum GraphError {
     /// The saga has no steps.
     #[error("saga `{0}` has no steps: add one with `then`")]
     Empty(String),
+    /// The arm of a `when` has no steps.
+    #[error("choice `{choice}` of saga `{saga}` has no steps in its arm: add one, or leave the choice out")]
+    EmptyArm {
+        /// The name of the saga.
+        saga: String,
+        /// The name of the choice.
+        choice: String,
+    },
     /// A retry policy is wrong.
     #[error("step `{step}` of saga `{saga}`: {reason}")]
     BadPolicy {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
+    arms::Arm,
     error::GraphError,
     kinds::{Placement, StepKind, UndoKind},
     retry::RetryPolicy,
@@ -16,7 +17,7 @@ use crate::model::{
 pub struct Node {
     /// The step's stored name.
     pub name: String,
-    /// Whether the step is a transaction, a call or a wait.
+    /// Whether the step is a transaction, a call, a wait or a choice.
     pub kind: StepKind,
     /// Whether the step runs in the commit that starts the saga.
     pub entry: bool,
@@ -24,7 +25,8 @@ pub struct Node {
     pub placement: Placement,
     /// Whether and how the step is undone.
     pub undo: UndoKind,
-    /// The steps directly before this one; empty for the first.
+    /// The steps directly before this one; empty for the first. Behind a choice they are the last ones of both arms, and the
+    /// choice itself stands for an arm without steps.
     pub after: Vec<String>,
     /// What the step reads: `input`, or names of earlier steps.
     pub reads: Vec<String>,
@@ -35,6 +37,33 @@ pub struct Node {
     /// What the step waits for; `None` for all but sleeps and signals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<WaitNode>,
+    /// Where the arms of a choice begin; `None` for all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<ChoiceNode>,
+    /// The arm of a choice that the step is in; of nested ones the innermost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arm: Option<NodeArm>,
+    /// The index of the step that follows, if it is not the next of the list: the step ends an arm that others follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<usize>,
+}
+
+/// Where the arms of a choice begin. An arm without steps begins where both end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChoiceNode {
+    /// The index of the step that follows if the predicate says yes.
+    pub yes: usize,
+    /// The index of the step that follows if it says no.
+    pub no: usize,
+}
+
+/// The arm that a step is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeArm {
+    /// The name of the choice.
+    pub choice: String,
+    /// Which of its arms.
+    pub arm: Arm,
 }
 
 /// What a step of a [`Graph`] waits for.
@@ -74,10 +103,11 @@ pub struct Graph {
     pub queue: String,
     /// The longest time until the saga passes its pivot.
     pub deadline: Option<Duration>,
-    /// The steps in order.
+    /// The steps in order. The steps of a choice's arms stand behind it, those of the arm `yes` first.
     pub steps: Vec<Node>,
     /// `g1:` and a hash of what a saga in progress depends on: the definition's name and revision, and of each step the
-    /// name, kind, entry, placement and undo, and the signal for which it waits, in order. Graphs with the same hash can continue each other's sagas.
+    /// name, kind, entry, placement and undo, the signal for which it waits, and the arm that it is in, in order. Graphs with
+    /// the same hash can continue each other's sagas.
     pub hash: String,
 }
 
@@ -102,6 +132,7 @@ impl Graph {
         let mut graph =
             Self { name: name.into(), revision, queue: queue.into(), deadline, steps, hash: String::new() };
         graph.check()?;
+        graph.name_predecessors();
         graph.hash = graph.shape_hash();
         Ok(graph)
     }
@@ -135,15 +166,19 @@ impl Graph {
         self.steps.iter().any(|node| node.kind.is_wait() && node.name == step)
     }
 
-    /// The index of the last step that waits for a signal.
-    pub(crate) fn last_wait_for(&self, signal: &str) -> Option<usize> {
-        self.steps.iter().rposition(|node| node.signal() == Some(signal))
-    }
-
-    /// Checks that no wait is longer than all waits may be, and that those before the pivot fit into this deadline.
+    /// Checks that no wait is longer than all waits may be, and that those before the pivot fit into this deadline,
+    /// whichever arms a saga takes.
     pub(crate) fn check_waits(&self, deadline: Option<Duration>) -> Result<(), GraphError> {
-        let mut slept = Duration::ZERO;
-        for node in &self.steps {
+        // The sleeps on the longest way to each step.
+        let mut slept = vec![Duration::ZERO; self.steps.len()];
+        for (at, node) in self.steps.iter().enumerate() {
+            let before = slept[at];
+            let sleeps = node.wait.as_ref().filter(|_| node.kind == StepKind::Sleep);
+            // Waits that are too long for a sum are refused below.
+            let after = before.saturating_add(sleeps.and_then(|wait| wait.longest).unwrap_or_default());
+            for next in self.successors(at) {
+                slept[next] = slept[next].max(after);
+            }
             let Some(wait) = node.wait.as_ref().and_then(|wait| wait.longest) else { continue };
             let (saga, step) = (self.name.clone(), node.name.clone());
             if wait > WaitNode::LONGEST {
@@ -152,15 +187,20 @@ impl Graph {
             let Some(deadline) = deadline.filter(|_| node.placement != Placement::AfterPivot) else {
                 continue;
             };
-            let shortest = slept + wait;
-            if shortest >= deadline {
+            if before.saturating_add(wait) >= deadline {
                 return Err(GraphError::WaitBeyondDeadline { saga, step, deadline });
-            }
-            if node.kind == StepKind::Sleep {
-                slept = shortest;
             }
         }
         Ok(())
+    }
+
+    fn name_predecessors(&mut self) {
+        for at in 0..self.steps.len() {
+            let name = self.steps[at].name.clone();
+            for next in self.successors(at) {
+                self.steps[next].after.push(name.clone());
+            }
+        }
     }
 
     fn check(&self) -> Result<(), GraphError> {
@@ -213,6 +253,7 @@ impl Graph {
                 StepKind::Call => "call",
                 StepKind::Sleep => "sleep",
                 StepKind::Signal => "signal",
+                StepKind::Choice => "choice",
             };
             let entry = if node.entry { "entry" } else { "step" };
             let placement = match node.placement {
@@ -227,6 +268,13 @@ impl Graph {
             words.extend([entry, " ", &node.name, " ", kind, " ", placement, " ", undo]);
             if let Some(signal) = node.signal() {
                 words.extend([" for ", signal]);
+            }
+            if let Some(NodeArm { choice, arm }) = &node.arm {
+                let arm = match arm {
+                    Arm::Yes => "yes",
+                    Arm::No => "no",
+                };
+                words.extend([" in ", choice, " ", arm]);
             }
             words.push(';');
         }

@@ -1,4 +1,4 @@
-//! The kinds of steps: transaction, call or wait, before or after the pivot, and with or without an undo.
+//! The kinds of steps: transaction, call, wait or choice, before or after the pivot, and with or without an undo.
 
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
@@ -16,6 +16,8 @@ pub enum StepKind {
     Sleep,
     /// Nothing: it waits for a message, or for a time.
     Signal,
+    /// Nothing: it decides which steps follow.
+    Choice,
 }
 
 impl StepKind {
@@ -31,7 +33,15 @@ impl StepKind {
     pub fn is_wait(self) -> bool {
         match self {
             Self::Sleep | Self::Signal => true,
-            Self::Transaction | Self::Call => false,
+            Self::Transaction | Self::Call | Self::Choice => false,
+        }
+    }
+
+    /// Whether a step of this kind runs an action of its own. The others are waits and choices.
+    pub fn has_action(self) -> bool {
+        match self {
+            Self::Transaction | Self::Call => true,
+            Self::Sleep | Self::Signal | Self::Choice => false,
         }
     }
 }

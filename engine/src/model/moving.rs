@@ -19,10 +19,12 @@ pub(crate) fn check(from: &Graph, to: &Graph, state: &State) -> Result<(), Strin
     if state.in_doubt {
         return Err("the call at which it stands may have been made".into());
     }
-    let Some(begun) = from.steps.get(..=state.step_index) else {
+    if state.step_index >= from.steps.len() {
         return Err("its own graph does not have the step at which it stands".into());
-    };
-    match begun.iter().enumerate().find_map(|(nth, node)| difference(node, to.steps.get(nth), nth)) {
+    }
+    let begun = from.path(&state.arms, state.step_index + 1).map(|at| &from.steps[at]);
+    let mut others = to.path(&state.arms, usize::MAX).map(|at| &to.steps[at]);
+    match begun.enumerate().find_map(|(nth, node)| difference(node, others.next(), nth)) {
         Some(difference) => Err(difference),
         None => Ok(()),
     }
@@ -38,6 +40,8 @@ fn difference(node: &Node, other: Option<&Node>, nth: usize) -> Option<String> {
         "is of another kind in the other graph"
     } else if node.signal() != other.signal() {
         "waits for another signal in the other graph"
+    } else if node.arm != other.arm {
+        "is in another arm in the other graph"
     } else if node.entry != other.entry {
         "is an entry step in only one of the graphs"
     } else if node.placement != other.placement {

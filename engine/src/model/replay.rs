@@ -1,6 +1,7 @@
 //! Replays a stored history through the pure transition function, to check that it leads to the stored state.
 
 use crate::model::{
+    arms::Arm,
     graph::Graph,
     outcome::{CancelOrigin, Cause, Counts, Failure},
     transition::{Event, State, transition},
@@ -26,20 +27,22 @@ pub(crate) fn replay(
                 entry.seq, entry.direction, entry.step, state.direction
             ));
         }
-        let event = event(entry, cause);
+        let event = event(graph, &state, entry, cause)?;
         (state, _) = transition(graph, &state, &event)
             .map_err(|refusal| format!("entry {} ({}): {refusal}", entry.seq, entry.outcome.name()))?;
     }
     Ok(state)
 }
 
-fn event(entry: &HistoryEntry, cause: Option<&Cause>) -> Event {
+fn event(graph: &Graph, state: &State, entry: &HistoryEntry, cause: Option<&Cause>) -> Result<Event, String> {
     let failure = || match cause {
         Some(Cause::Failed { failure, .. }) => failure.clone(),
         Some(Cause::Cancelled { .. } | Cause::DeadlinePassed) | None => Failure::new("unknown", "unknown"),
     };
-    match entry.outcome {
+    let chooses = graph.steps.get(state.step_index).is_some_and(|node| node.choice.is_some());
+    Ok(match entry.outcome {
         HistoryOutcome::Started => Event::AttemptStarted,
+        HistoryOutcome::Done if chooses => Event::Chosen(arm(entry)?),
         HistoryOutcome::Done => Event::Done,
         HistoryOutcome::Retry => Event::Retry(Counts::Attempt),
         HistoryOutcome::Snoozed => Event::Retry(Counts::Snooze),
@@ -58,5 +61,12 @@ fn event(entry: &HistoryEntry, cause: Option<&Cause>) -> Event {
         HistoryOutcome::DeadlinePassed => Event::DeadlinePassed,
         HistoryOutcome::Retried => Event::Retried,
         HistoryOutcome::Discarded => Event::Discarded,
-    }
+    })
+}
+
+/// The arm that a choice's entry holds.
+fn arm(entry: &HistoryEntry) -> Result<Arm, String> {
+    let stored = entry.output.as_ref().and_then(serde_json::Value::as_str);
+    let arm = stored.and_then(|stored| stored.parse().ok());
+    arm.ok_or_else(|| format!("entry {} names no arm of the choice `{}`", entry.seq, entry.step))
 }

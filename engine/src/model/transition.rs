@@ -3,8 +3,9 @@
 //! stored histories.
 
 use crate::model::{
-    graph::Graph,
-    kinds::{Placement, StepKind, UndoKind},
+    arms::{Arm, Arms},
+    graph::{ChoiceNode, Graph},
+    kinds::{Placement, StepKind},
     outcome::{CancelOrigin, Cause, Counts, Failure},
     status::{Direction, Status, StepSide},
 };
@@ -29,6 +30,8 @@ pub struct State {
     pub in_doubt: bool,
     /// Why the saga compensates.
     pub cause: Option<Cause>,
+    /// The arms that the saga has taken. They stay when it compensates.
+    pub arms: Arms,
 }
 
 impl State {
@@ -47,6 +50,7 @@ impl State {
             lost_attempts: 0,
             in_doubt: false,
             cause: None,
+            arms: Arms::default(),
         }
     }
 }
@@ -64,6 +68,8 @@ pub enum Event {
     Lost,
     /// The attempt succeeded.
     Done,
+    /// The saga takes an arm of the choice at which it stands.
+    Chosen(Arm),
     /// The attempt is to be repeated.
     Retry(Counts),
     /// The last attempt failed, too.
@@ -132,12 +138,17 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
         Event::Waiting if is_wait(graph, state) => {
             moving(state).map(|state| (State { attempt: 0, lost_attempts: 0, ..state }, Next::Wait))
         }
-        Event::Waiting => Err(Refusal::Impossible),
         Event::Lost => moving(state).map(|state| {
             let in_doubt = state.in_doubt || is_call_action(graph, &state);
             (State { lost_attempts: state.lost_attempts + 1, in_doubt, ..state }, Next::Work)
         }),
-        Event::Done => Ok(done(graph, moving(state)?)),
+        Event::Done if choice(graph, state).is_none() => Ok(done(graph, moving(state)?)),
+        Event::Waiting | Event::Done => Err(Refusal::Impossible),
+        Event::Chosen(arm) => {
+            let choice = choice(graph, state).ok_or(Refusal::Impossible)?;
+            let state = State { arms: state.arms.and(*arm), ..moving(state)? };
+            Ok(go_on(graph, state, choice.first(*arm)))
+        }
         Event::Retry(counts) => moving(state).map(|state| (repeated(graph, state, *counts), Next::Wait)),
         Event::Exhausted(failure) => {
             let state = repeated(graph, moving(state)?, Counts::Attempt);
@@ -216,17 +227,31 @@ fn is_wait(graph: &Graph, state: &State) -> bool {
         && graph.steps.get(state.step_index).is_some_and(|node| node.kind.is_wait())
 }
 
+/// The choice at which the saga stands. (Choices have no undo.)
+fn choice(graph: &Graph, state: &State) -> Option<ChoiceNode> {
+    graph.steps.get(state.step_index).filter(|_| state.direction == Direction::Action)?.choice
+}
+
 fn done(graph: &Graph, state: State) -> (State, Next) {
-    let fresh = State { attempt: 0, lost_attempts: 0, in_doubt: false, ..state };
-    match fresh.direction {
-        Direction::Action if fresh.step_index + 1 < graph.steps.len() => {
-            (State { step_index: fresh.step_index + 1, ..fresh }, Next::Work)
-        }
-        Direction::Action => (State { status: Status::Completed, ..fresh }, Next::Rest),
-        Direction::Undo => {
-            let before = fresh.step_index;
-            undo_from(graph, fresh, before)
-        }
+    let at = state.step_index;
+    match state.direction {
+        Direction::Action => go_on(graph, state, graph.next(at)),
+        Direction::Undo => undo_from(graph, fresh(state), at),
+    }
+}
+
+/// The state before the first attempt of a side.
+fn fresh(state: State) -> State {
+    State { attempt: 0, lost_attempts: 0, in_doubt: false, ..state }
+}
+
+/// Goes on with this step; behind the last one the saga has completed.
+fn go_on(graph: &Graph, state: State, next: usize) -> (State, Next) {
+    let fresh = fresh(state);
+    if next < graph.steps.len() {
+        (State { step_index: next, ..fresh }, Next::Work)
+    } else {
+        (State { status: Status::Completed, ..fresh }, Next::Rest)
     }
 }
 
@@ -273,13 +298,15 @@ fn compensate(graph: &Graph, state: &State, cause: Cause) -> (State, Next) {
         in_doubt: false,
         cause: Some(cause),
         step_index: state.step_index,
+        arms: state.arms.clone(),
     };
     undo_from(graph, turned, beyond)
 }
 
-/// Moves to the last step before `beyond` that has an undo; if there is none, the saga is compensated.
+/// Moves to the last step with an undo that the saga passed before it came to `beyond`; if there is none, it is
+/// compensated.
 fn undo_from(graph: &Graph, state: State, beyond: usize) -> (State, Next) {
-    match graph.steps[..beyond].iter().rposition(|node| node.undo == UndoKind::HasUndo) {
+    match graph.last_undone(&state.arms, beyond) {
         Some(step_index) => (State { step_index, attempt: 0, lost_attempts: 0, ..state }, Next::Work),
         None => (State { status: Status::Compensated, ..state }, Next::Rest),
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{
+    arms::Arms,
     ids::{SagaId, WorkerId},
     outcome::Cause,
     status::{Direction, Status},
@@ -56,6 +57,8 @@ pub struct SagaView {
     pub wait_until: Option<DateTime<Utc>>,
     /// The signal that ends that wait.
     pub signal: Option<String>,
+    /// The arms that the saga has taken, in the order of its choices.
+    pub arms: Arms,
     /// When the saga was started.
     pub created_at: DateTime<Utc>,
     /// When the saga completed, was compensated, or was given up.

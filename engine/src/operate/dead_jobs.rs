@@ -265,8 +265,9 @@ fn not_undone(graph: &Graph, state: &State, step: &str) -> String {
             "this process does not know its step `{step}`, and so not which effects would remain"
         );
     }
-    let standing = graph.steps[..=state.step_index].iter();
-    let standing: Vec<_> = standing
+    let standing: Vec<_> = graph
+        .path(&state.arms, state.step_index + 1)
+        .map(|at| &graph.steps[at])
         .filter(|node| node.undo == UndoKind::HasUndo)
         .map(|node| format!("`{}`", node.name))
         .collect();

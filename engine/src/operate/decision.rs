@@ -222,6 +222,7 @@ impl LoadedSaga {
             keeps_cancel: false,
             wait: None,
             result: None,
+            arms: None,
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: if outcome == HistoryOutcome::Retried { None } else { Some(why) },
         };

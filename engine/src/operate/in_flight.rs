@@ -10,7 +10,6 @@ use crate::{
     definition::saga::Definition,
     engine::Engine,
     model::{
-        graph::Graph,
         ids::SagaId,
         kinds::{StepKind, UndoKind},
         moving,
@@ -156,7 +155,7 @@ impl ReadSaga {
     /// # Errors
     /// What can't be read.
     pub(super) fn read_by(&self, definition: &Definition) -> Result<(), String> {
-        let values = values(&definition.graph, &self.row.input, &self.outputs);
+        let values = values(definition, &self.row.input, &self.outputs);
         read_all(definition, &self.row.step, &self.state, &values)?;
         self.signals.iter().try_for_each(|(name, message)| {
             let Some(awaited) = definition.awaited_signal(name) else { return Ok(()) };
@@ -220,11 +219,12 @@ fn count(core: &Core, kinds: &mut BTreeMap<Kind, InFlight>, saga: ReadSaga) {
 }
 
 /// The stored values of a saga, in the order of a graph.
-fn values(graph: &Graph, input: &Json<Box<RawValue>>, outputs: &[OutputRow]) -> StoredValues {
+fn values(definition: &Definition, input: &Json<Box<RawValue>>, outputs: &[OutputRow]) -> StoredValues {
     let mut values = StoredValues::new(input.0.clone().into());
     for output in outputs {
-        if let Some(step_index) = graph.position(&output.step) {
-            values.set(step_index + 1, output.output.as_ref().map(|json| json.0.clone().into()));
+        if let Some(step_index) = definition.graph.position(&output.step) {
+            let stored = output.output.as_ref().map(|json| json.0.clone().into());
+            definition.set_output(&mut values, step_index, stored.as_ref());
         }
     }
     values
@@ -240,7 +240,8 @@ fn read_all(definition: &Definition, step: &str, state: &State, values: &StoredV
     };
     next.read(state.direction, values)?;
     let goes_back = state.direction == Direction::Undo || can_compensate(&definition.graph, state);
-    let before = definition.graph.steps.iter().zip(&definition.actions).take(state.step_index);
-    let mut undone = before.filter(|(node, _)| goes_back && node.undo == UndoKind::HasUndo);
-    undone.try_for_each(|(_, action)| action.read(Direction::Undo, values))
+    let steps = &definition.graph.steps;
+    let before = definition.graph.path(&state.arms, state.step_index);
+    let mut undone = before.filter(|at| goes_back && steps[*at].undo == UndoKind::HasUndo);
+    undone.try_for_each(|at| definition.actions[at].read(Direction::Undo, values))
 }

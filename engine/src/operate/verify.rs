@@ -70,8 +70,8 @@ fn compare(graph: &SagaGraph, saga: &SagaView, history: &[HistoryEntry]) -> Opti
         Err(error) => violation(error),
         Ok(state) => {
             let step = graph.steps.get(state.step_index).map_or("", |node| node.name.as_str());
-            let replayed = (state.status, step, state.direction);
-            let stored = (saga.status, saga.step.as_str(), saga.direction);
+            let replayed = (state.status, step, state.direction, &state.arms);
+            let stored = (saga.status, saga.step.as_str(), saga.direction, &saga.arms);
             if replayed == stored {
                 None
             } else {
@@ -159,16 +159,24 @@ impl Engine {
 
     async fn verify(&self, sagas: &[SagaView], verified: &mut VerifiedHistories) -> Result<(), sqlx::Error> {
         let ids: Vec<Uuid> = sagas.iter().map(|saga| saga.saga_id.0).collect();
+        let mut finder = SagaGraphs::new(&self.core);
+        let mut graphs = Vec::with_capacity(sagas.len());
+        let mut conn = self.pool().acquire().await?;
+        for saga in sagas {
+            graphs.push(finder.find(&mut conn, &saga.graph_hash).await?);
+        }
+        drop(conn);
+        let mut choices: Vec<&str> = graphs.iter().flat_map(|graph| graph.graph().choices()).collect();
+        choices.sort_unstable();
+        choices.dedup();
         let mut histories: HashMap<Uuid, Vec<HistoryEntry>> = HashMap::new();
-        for (id, entry) in store::queries::histories(self.pool(), &ids).await? {
+        for (id, entry) in store::queries::histories(self.pool(), &ids, &choices).await? {
             histories.entry(id).or_default().push(entry);
         }
-        let mut graphs = SagaGraphs::new(&self.core);
-        for saga in sagas {
+        for (saga, graph) in sagas.iter().zip(&graphs) {
             let history = histories.remove(&saga.saga_id.0).unwrap_or_default();
-            let graph = graphs.find(&mut *self.pool().acquire().await?, &saga.graph_hash).await?;
             verified.sagas += 1;
-            if let Some(violation) = compare(&graph, saga, &history) {
+            if let Some(violation) = compare(graph, saga, &history) {
                 // The saga may have changed between the two reads.
                 let again = self.saga(saga.saga_id).await?;
                 let still = again.is_some_and(|again| {

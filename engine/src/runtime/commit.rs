@@ -7,6 +7,7 @@ pub(crate) mod batch_metrics;
 pub(crate) mod bisect;
 pub(crate) mod blocked_rows;
 pub(crate) mod cancels;
+mod choices;
 pub(crate) mod continuation;
 pub(crate) mod cursor;
 pub(crate) mod dead_letter;

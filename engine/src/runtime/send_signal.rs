@@ -118,14 +118,14 @@ async fn is_too_late(
     // The code of the saga is elsewhere. It leaves out what it can't read.
     let graph = core.graphs.find(conn, &saga.graph_hash).await?;
     let graph = graph.ok_or_else(|| SignalError::UnknownGraph(saga.graph_hash.clone()))?;
-    if graph.last_wait_for(&signal.name).is_none() {
+    if !graph.awaits(&signal.name) {
         return Err(unknown_signal(&graph, signal));
     }
     Ok(has_passed(&graph, saga, signal))
 }
 
 fn has_passed(graph: &Graph, saga: &AddresseeRow, signal: &Signal) -> bool {
-    graph.position(&saga.step).zip(graph.last_wait_for(&signal.name)).is_some_and(|(at, last)| last < at)
+    graph.position(&saga.step).is_some_and(|at| !graph.awaits_from(at, &signal.name))
 }
 
 fn unknown_signal(graph: &Graph, signal: &Signal) -> SignalError {

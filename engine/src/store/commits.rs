@@ -131,6 +131,8 @@ pub(crate) struct SagaUpdate {
     pub(crate) keeps_cancel: bool,
     /// The wait that it has entered.
     pub(crate) wait: Option<WaitRow>,
+    /// The arms that it has taken, a letter each; `None` leaves what is stored.
+    pub(crate) arms: Option<String>,
     /// What it gave.
     pub(crate) result: Option<std::sync::Arc<serde_json::value::RawValue>>,
     /// `None` keeps the stored cause.
@@ -182,6 +184,9 @@ impl Extras {
         if has_results(rows) {
             extras.add("result", "text", "::jsonb");
         }
+        if has_arms(rows) {
+            extras.add("arms", "text", "");
+        }
         extras
     }
 
@@ -199,6 +204,11 @@ fn has_waits(rows: &[SagaUpdate]) -> bool {
 
 fn has_results(rows: &[SagaUpdate]) -> bool {
     rows.iter().any(|row| row.result.is_some())
+}
+
+/// A saga never forgets its arms, so if no saga of a batch has any, none had.
+fn has_arms(rows: &[SagaUpdate]) -> bool {
+    rows.iter().any(|row| row.arms.is_some())
 }
 
 /// Writes new states under the fence, and returns how many rows it updated.
@@ -268,6 +278,11 @@ pub(crate) async fn update_sagas(
     } else {
         query
     };
+    let query = if has_arms(rows) {
+        query.bind(rows.iter().map(|row| row.arms.as_deref()).collect::<Vec<_>>())
+    } else {
+        query
+    };
     query.execute(conn).await.map(|result| result.rows_affected())
 }
 
@@ -321,7 +336,7 @@ pub(crate) async fn load(
     };
     let sql = format!(
         "select definition, graph_hash, status, step, direction, attempt, lost_attempts, in_doubt, history_seq, epoch, \
-             lease_owner is not null as leased, ended_at is not null as ended, cause, queue, input, \
+             lease_owner is not null as leased, ended_at is not null as ended, cause, arms, queue, input, \
              cancel is not null as cancel_requested, wait_until is not null as in_wait \
          from engine.saga where id = $1 {lock}"
     );

@@ -25,7 +25,7 @@ pub(crate) struct InFlightRow {
     pub(crate) input: Json<Box<RawValue>>,
 }
 
-const COLUMNS: &str = "id, definition, graph_hash, step, status, direction, attempt, lost_attempts, in_doubt, cause, epoch, \
+const COLUMNS: &str = "id, definition, graph_hash, step, status, direction, attempt, lost_attempts, in_doubt, cause, arms, epoch, \
      history_seq, lease_until is not null as leased, lease_owner is not null and lease_until is null as lost, input";
 
 /// Selects those of these sagas that are in flight.

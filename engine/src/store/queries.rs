@@ -6,6 +6,7 @@ use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use crate::model::{
+    arms::Arms,
     ids::{SagaId, WorkerId},
     outcome::Cause,
     page::PageOf,
@@ -106,6 +107,7 @@ pub(super) struct SagaRow {
     waits_for: Option<String>,
     wait_until: Option<DateTime<Utc>>,
     signal_name: Option<String>,
+    arms: Option<String>,
     created_at: DateTime<Utc>,
     ended_at: Option<DateTime<Utc>>,
 }
@@ -132,6 +134,8 @@ impl SagaRow {
             waits_for: self.waits_for,
             wait_until: self.wait_until,
             signal: self.signal_name,
+            // What a newer binary may have stored must not hide the saga.
+            arms: Arms::read(self.arms.as_deref()).unwrap_or_default(),
             created_at: self.created_at,
             ended_at: self.ended_at,
         })
@@ -142,7 +146,7 @@ pub(super) const SAGA_COLUMNS: &str = "id, definition, graph_hash, queue, status
      coalesce(lease_until, due_at) as due_at, deadline_at, lease_owner, epoch, error, cause, \
      (cancel is not null or exists (select from engine.inbox i \
          where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel')) as cancel_requested, \
-     waits_for, wait_until, signal_name, created_at, ended_at";
+     waits_for, wait_until, signal_name, arms, created_at, ended_at";
 
 pub(crate) async fn saga(pool: &PgPool, id: Uuid) -> Result<Option<SagaView>, sqlx::Error> {
     let sql = format!("select {SAGA_COLUMNS} from engine.saga where id = $1");
@@ -300,13 +304,18 @@ struct SagaHistoryRow {
 }
 
 /// Selects the stored entries of several sagas' histories without their payloads, each saga's in order.
-pub(crate) async fn histories(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<(Uuid, HistoryEntry)>, sqlx::Error> {
+pub(crate) async fn histories(
+    pool: &PgPool,
+    ids: &[Uuid],
+    choices: &[&str],
+) -> Result<Vec<(Uuid, HistoryEntry)>, sqlx::Error> {
     let rows: Vec<SagaHistoryRow> = sqlx::query_as(
-        "select saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, null::jsonb as output, error, \
-             null::jsonb as details, worker, epoch \
+        "select saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, \
+             case when step = any($2) then output end as output, error, null::jsonb as details, worker, epoch \
          from engine.history where saga_id = any($1) order by saga_id, seq",
     )
     .bind(ids)
+    .bind(choices)
     .fetch_all(pool)
     .await?;
     rows.into_iter().map(|SagaHistoryRow { saga_id, row }| Ok((saga_id, row.entry()?))).collect()

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use sqlx_macros::FromRow;
 
-use crate::model::{outcome::Cause, transition::State};
+use crate::model::{arms::Arms, outcome::Cause, transition::State};
 
 /// The columns of a saga's state.
 #[derive(Debug, FromRow)]
@@ -14,6 +14,8 @@ pub(crate) struct SagaStateRow {
     lost_attempts: i32,
     pub(crate) in_doubt: bool,
     cause: Option<serde_json::Value>,
+    /// The arms that it took, a letter each.
+    arms: Option<String>,
 }
 
 /// The state of a saga, decoded from its row.
@@ -29,7 +31,7 @@ impl SagaStateRow {
     /// Decodes the state of a saga whose step has this index.
     ///
     /// # Errors
-    /// When the status or the direction can't be decoded.
+    /// When the status, the direction or the arms can't be decoded.
     pub(crate) fn decode(&self, step_index: usize) -> Result<StoredState, sqlx::Error> {
         let unreadable = |error: String| sqlx::Error::Decode(error.into());
         let (cause, unreadable_cause) = match self.cause.as_ref().map(Cause::deserialize).transpose() {
@@ -44,6 +46,7 @@ impl SagaStateRow {
             lost_attempts: u32::try_from(self.lost_attempts).unwrap_or_default(),
             in_doubt: self.in_doubt,
             cause,
+            arms: Arms::read(self.arms.as_deref()).map_err(unreadable)?,
         };
         Ok(StoredState { state, unreadable_cause })
     }

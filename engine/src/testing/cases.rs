@@ -64,10 +64,11 @@ impl fmt::Display for Case {
     }
 }
 
-/// All the cases of a graph.
-pub(super) fn cases(graph: &Graph) -> Vec<Case> {
-    let mut cases = vec![Case { step: String::new(), kind: Kind::Nothing }];
-    for (at, node) in graph.steps.iter().enumerate() {
+/// All the cases at these steps of a graph, for a saga that takes this path.
+pub(super) fn cases(graph: &Graph, path: &[usize], steps: &[usize]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for at in steps.iter().copied() {
+        let node = &graph.steps[at];
         let mut add = |kind| cases.push(Case { step: node.name.clone(), kind });
         // An entry step is part of the commit that starts the saga: if it fails, there is no saga.
         if node.kind.is_wait() {
@@ -81,6 +82,11 @@ pub(super) fn cases(graph: &Graph) -> Vec<Case> {
                     add(kind);
                 }
             }
+        } else if node.choice.is_some() {
+            // What it decides is part of its batch's commit, and it neither fails nor waits.
+            for kind in [Kind::ActionCrashesBeforeCommit, Kind::ActionCrashesAfterCommit] {
+                add(kind);
+            }
         } else if !node.entry {
             for kind in [
                 Kind::ActionCrashesBeforeCommit,
@@ -92,7 +98,7 @@ pub(super) fn cases(graph: &Graph) -> Vec<Case> {
                 add(kind);
             }
         }
-        if node.undo == UndoKind::HasUndo && failing_step_after(graph, at).is_some() {
+        if node.undo == UndoKind::HasUndo && failing_step_after(graph, path, at).is_some() {
             for kind in [Kind::UndoCrashesBeforeCommit, Kind::UndoCrashesAfterCommit, Kind::UndoNeedsAPerson]
             {
                 add(kind);
@@ -102,10 +108,11 @@ pub(super) fn cases(graph: &Graph) -> Vec<Case> {
     cases
 }
 
-/// The step that is made to fail so that step `at` is undone.
-pub(super) fn failing_step_after(graph: &Graph, at: usize) -> Option<&str> {
-    // A wait does not fail.
-    let next = graph.steps[at + 1..].iter().find(|node| !node.kind.is_wait())?;
+/// The step of this path that is made to fail so that step `at` is undone.
+pub(super) fn failing_step_after<'a>(graph: &'a Graph, path: &[usize], at: usize) -> Option<&'a str> {
+    // A wait does not fail, and neither does a choice.
+    let mut later = path.iter().filter(|later| **later > at).map(|later| &graph.steps[*later]);
+    let next = later.find(|node| node.kind.has_action())?;
     (next.placement != Placement::AfterPivot).then_some(next.name.as_str())
 }
 

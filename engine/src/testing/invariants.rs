@@ -55,8 +55,8 @@ pub fn history_violations(graph: &Graph, saga: &SagaView, history: &[HistoryEntr
         Status::Completed => {
             violations.extend(
                 graph
-                    .steps
-                    .iter()
+                    .path(&saga.arms, usize::MAX)
+                    .map(|at| &graph.steps[at])
                     .filter(|node| !done(&node.name, Direction::Action))
                     .map(|node| format!("completed without `{}`", node.name)),
             );

@@ -23,6 +23,7 @@ use crate::{
     model::{
         dead_job::DeadJobFilter,
         error::{BuildError, CancelError, StartError},
+        graph::{Graph, UNKNOWN_GRAPH},
         ids::SagaId,
         page::Page,
         signal::Signal,
@@ -44,7 +45,7 @@ pub struct Proof {
     saga: String,
     pool: PgPool,
     definitions: Box<dyn Fn() -> Vec<Definition> + Send + Sync>,
-    start: Start,
+    starts: Vec<Start>,
     noes: Vec<(String, Start)>,
     signals: Vec<NextSignal>,
     check: Option<Check>,
@@ -123,7 +124,7 @@ pub enum ProofError {
 
 impl Proof {
     /// Prepares the proof of the saga named `saga`. `definitions` builds it together with all sagas that it starts,
-    /// once for each case; `start` returns a start that completes if no fault is injected.
+    /// once for each case; `start` returns a start that completes if no fault is injected, and each time takes the same arms.
     pub fn of(
         saga: &str,
         pool: PgPool,
@@ -134,11 +135,18 @@ impl Proof {
             saga: saga.into(),
             pool,
             definitions: Box::new(definitions),
-            start: Box::new(start),
+            starts: vec![Box::new(start)],
             noes: Vec::new(),
             signals: Vec::new(),
             check: None,
         }
+    }
+
+    /// Adds another start, for arms of choices that the first one does not take. Every step of the graph has to be on the way
+    /// of some start.
+    pub fn also(mut self, start: impl Fn() -> NewSaga + Send + Sync + 'static) -> Self {
+        self.starts.push(Box::new(start));
+        self
     }
 
     /// Adds a case: the step `step` itself answers the saga of this start with a no (it fails, or is to be repeated).
@@ -177,43 +185,70 @@ impl Proof {
             .ok_or_else(|| ProofError::UnknownSaga(self.saga.clone()))?
             .clone();
         let mut report = Report::default();
-        let own_answers = self.noes.iter().map(|(step, start)| {
-            let case = Case { step: step.clone(), kind: Kind::ActionSaysNo };
-            (case, start)
-        });
-        for (case, start) in cases(&graph).into_iter().map(|case| (case, &self.start)).chain(own_answers) {
-            let new = start();
-            if case.kind == Kind::ActionSaysNo && graph.steps[0].entry && graph.steps[0].name == case.step {
+        let mut covered = vec![false; graph.steps.len()];
+        let mut path = Vec::new();
+        for start in &self.starts {
+            let nothing = Case { step: String::new(), kind: Kind::Nothing };
+            let saga = self.prove(&mut report, &graph, &path, nothing, start()).await?;
+            path = graph.path(&saga.arms, usize::MAX).collect();
+            let new: Vec<usize> = path.iter().copied().filter(|at| !covered[*at]).collect();
+            for case in cases(&graph, &path, &new) {
+                self.prove(&mut report, &graph, &path, case, start()).await?;
+            }
+            for at in new {
+                covered[at] = true;
+            }
+        }
+        for (node, _) in graph.steps.iter().zip(covered).filter(|(_, covered)| !covered) {
+            let case = Case { step: node.name.clone(), kind: Kind::Nothing };
+            report.violations.push((case, "no start comes to this step: add one with `also`".into()));
+        }
+        for (step, start) in &self.noes {
+            let (case, new) = (Case { step: step.clone(), kind: Kind::ActionSaysNo }, start());
+            if graph.steps[0].entry && graph.steps[0].name == case.step {
                 let violations = self.refused(&case, new).await?;
                 report.add(case, violations);
-                continue;
+            } else {
+                self.prove(&mut report, &graph, &path, case, new).await?;
             }
-            let (saga, history, notes) = self.one(&graph, &case, new).await?;
-            let mut violations = history_violations(&graph, &saga, &history);
-            violations.extend(notes);
-            if let Some(wanted) = expected(&graph, &case).filter(|wanted| saga.status != *wanted) {
-                violations.push(format!("ended {}, not {wanted}: {}", saga.status, summary(&history)));
-            }
-            if let Some(check) = &self.check {
-                let final_status =
-                    FinalStatus { status: saga.status, cause: saga.cause.clone(), result: None };
-                let run = Run {
-                    case: case.clone(),
-                    saga_id: saga.saga_id,
-                    final_status,
-                    pool: self.pool.clone(),
-                    history,
-                };
-                violations.extend(check(run).await.err());
-            }
-            report.add(case, violations);
         }
         Ok(report)
     }
 
+    /// Runs one case, with this start of a saga that takes this path.
+    async fn prove(
+        &self,
+        report: &mut Report,
+        graph: &Graph,
+        path: &[usize],
+        case: Case,
+        new: NewSaga,
+    ) -> Result<SagaView, ProofError> {
+        let (saga, history, notes) = self.one(graph, path, &case, new).await?;
+        let mut violations = history_violations(graph, &saga, &history);
+        violations.extend(notes);
+        if let Some(wanted) = expected(graph, &case).filter(|wanted| saga.status != *wanted) {
+            violations.push(format!("ended {}, not {wanted}: {}", saga.status, summary(&history)));
+        }
+        if let Some(check) = &self.check {
+            let final_status = FinalStatus { status: saga.status, cause: saga.cause.clone(), result: None };
+            let run = Run {
+                case: case.clone(),
+                saga_id: saga.saga_id,
+                final_status,
+                pool: self.pool.clone(),
+                history,
+            };
+            violations.extend(check(run).await.err());
+        }
+        report.add(case, violations);
+        Ok(saga)
+    }
+
     async fn one(
         &self,
-        graph: &crate::model::graph::Graph,
+        graph: &Graph,
+        path: &[usize],
         case: &Case,
         new: NewSaga,
     ) -> Result<(SagaView, Vec<HistoryEntry>, Vec<String>), ProofError> {
@@ -221,8 +256,8 @@ impl Proof {
             case.kind,
             Kind::UndoCrashesBeforeCommit | Kind::UndoCrashesAfterCommit | Kind::UndoNeedsAPerson
         );
-        let failing =
-            graph.position(&case.step).filter(|_| undo_case).and_then(|at| failing_step_after(graph, at));
+        let undone = graph.position(&case.step).filter(|_| undo_case);
+        let failing = undone.and_then(|at| failing_step_after(graph, path, at));
         let case_faults = Arc::new(CaseFaults::new(new.saga_id(), case, failing));
         let saga_id = new.saga_id();
         let mut notes = Vec::new();
@@ -341,9 +376,7 @@ impl Proof {
         }
         case_faults.spent.store(true, Ordering::Release);
         let wanted = expected(
-            engine
-                .definition(&saga.definition)
-                .map_or(&crate::model::graph::UNKNOWN_GRAPH, Definition::graph),
+            engine.definition(&saga.definition).map_or(&UNKNOWN_GRAPH, Definition::graph),
             &case_faults.case,
         );
         match (engine.cancel(saga_id, "a test", "to see it compensate").await, wanted) {

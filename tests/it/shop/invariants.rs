@@ -61,6 +61,16 @@ async fn every_deliberate_violation_is_detected() {
         (11, "delete from shop.order_by_status where status = 'cancelled'"),
         (12, "delete from engine.history_run where direction = 'undo'"),
         (12, "update engine.history_run set outcome = 'lost' where direction = 'undo'"),
+        // A step in an arm that was taken, whose undo was left out.
+        (12, "insert into engine.graph (hash, definition, graph, input_schema)
+              select 'g1:choice', definition, jsonb_set(graph, '{steps}', '[
+                  {\"name\": \"pick\", \"kind\": \"choice\", \"undo\": \"nothing_to_undo\", \"choice\": {\"yes\": 1, \"no\": 2}},
+                  {\"name\": \"wrap\", \"kind\": \"transaction\", \"undo\": \"undone\", \"arm\": {\"choice\": \"pick\", \"arm\": \"yes\"}}]'),
+                  input_schema from engine.graph where definition = 'place-order';
+              update engine.saga set graph_hash = 'g1:choice', arms = 'y'
+              where definition = 'place-order' and status = 'compensated';
+              insert into engine.history_run (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, epoch)
+              select id, 50, 'wrap', 'action', 'done', 1, now(), 0, 9 from engine.saga where graph_hash = 'g1:choice'"),
         (13, "insert into engine.inbox (saga_id, kind, name, key, payload, state, settled_at, history_seq)
               select id, 'signal', 'approval', 'k', '{}', 'consumed', now(), 99 from engine.saga"),
         (13, "insert into engine.inbox (saga_id, kind, name, key, payload, state, settled_at, history_seq)

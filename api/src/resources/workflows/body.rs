@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     cause::WorkflowCause,
-    enums::{StepDirection, StepOutcome},
+    enums::{ChoiceArm, StepDirection, StepOutcome},
 };
 use crate::{http::documented_enum::documented_enum, resources::page::list};
 
@@ -91,6 +91,9 @@ pub(crate) struct ListedWorkflow {
     /// The signal that ends that wait.
     #[schema(example = "payment-received")]
     pub(crate) signal: Option<String>,
+    /// The arms that it took, in the order in which it came to its choices; its history names the choices.
+    #[schema(value_type = Vec<ChoiceArm>)]
+    pub(crate) arms: Vec<engine::Arm>,
     pub(crate) queue: String,
     /// The hash of the graph that the definition had when the workflow was started.
     pub(crate) graph_hash: String,
@@ -152,6 +155,7 @@ impl From<SagaView> for ListedWorkflow {
             waits_for: saga.waits_for,
             wait_until: saga.wait_until,
             signal: saga.signal,
+            arms: saga.arms.iter().collect(),
             queue: saga.queue,
             graph_hash: saga.graph_hash,
             created_at: saga.created_at,
@@ -208,6 +212,7 @@ pub(super) fn listed_example() -> Value {
         "waits_for": null,
         "wait_until": null,
         "signal": null,
+        "arms": [],
         "queue": "default",
         "graph_hash": "g1:9f6c2ab1d0e84c11",
         "created_at": "2026-11-22T10:00:00.000123Z",

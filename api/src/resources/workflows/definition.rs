@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::enums::{StepKind, StepPlacement, StepUndo};
+use super::enums::{ChoiceArm, StepKind, StepPlacement, StepUndo};
 use crate::resources::page::list;
 
 /// A definition: the steps of a saga.
@@ -40,7 +40,8 @@ pub(crate) struct WorkflowStep {
     pub(crate) placement: engine::Placement,
     #[schema(value_type = StepUndo)]
     pub(crate) undo: engine::UndoKind,
-    /// The steps directly before this one.
+    /// The steps directly before this one. Behind a choice they are the last steps of its arms, and the choice itself if
+    /// one of them has no steps.
     pub(crate) after: Vec<String>,
     /// What the step reads: `input`, or the names of earlier steps.
     pub(crate) reads: Vec<String>,
@@ -50,6 +51,18 @@ pub(crate) struct WorkflowStep {
     pub(crate) undo_retry: Option<StepRetryPolicy>,
     /// What the step waits for; `null` for all but those that wait.
     pub(crate) wait: Option<StepWait>,
+    /// The arm of a choice that the step is in; of nested ones the innermost. `null` for steps to which every workflow comes.
+    pub(crate) arm: Option<StepArm>,
+}
+
+/// The arm of a choice that a step is in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StepArm {
+    /// The name of the choice, a step of the same definition.
+    #[schema(example = "is-large")]
+    pub(crate) choice: String,
+    #[schema(value_type = ChoiceArm)]
+    pub(crate) arm: engine::Arm,
 }
 
 /// What a step waits for.
@@ -115,6 +128,7 @@ fn step(node: &engine::Node) -> WorkflowStep {
             only_new: wait.only_new,
             message_schema: wait.message_schema.clone(),
         }),
+        arm: node.arm.as_ref().map(|arm| StepArm { choice: arm.choice.clone(), arm: arm.arm }),
     }
 }
 
@@ -147,12 +161,13 @@ pub(super) fn example() -> Value {
         "steps": [
             {
                 "name": "begin-cancellation", "kind": "transaction", "entry": true, "placement": "pivot",
-                "undo": "forward_only", "after": [], "reads": ["input"], "retry": retry, "undo_retry": null, "wait": null
+                "undo": "forward_only", "after": [], "reads": ["input"], "retry": retry, "undo_retry": null, "wait": null,
+                "arm": null
             },
             {
                 "name": "release-stock", "kind": "transaction", "entry": false, "placement": "after_pivot",
                 "undo": "forward_only", "after": ["begin-cancellation"], "reads": ["input"], "retry": retry,
-                "undo_retry": null, "wait": null
+                "undo_retry": null, "wait": null, "arm": null
             }
         ],
         "input_schema": {

@@ -14,9 +14,10 @@ documented_enum!(
 documented_enum!(
     StepKind,
     "`transaction` (the database only, exactly once), `call` (an external service, at least once), `sleep` (waits for a \
-     time) or `signal` (waits for a message, or for a time). More may be added.",
+     time), `signal` (waits for a message, or for a time) or `choice` (decides which steps follow). More may be added.",
     engine::StepKind::ALL
 );
+documented_enum!(ChoiceArm, "An arm of a choice: `yes` if what it asks is so, else `no`.", engine::Arm::ALL);
 documented_enum!(
     StepPlacement,
     "Where a step is relative to the pivot, the point of no return.",

@@ -1,46 +1,78 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{graph::Node, retry::RetryPolicy};
+use crate::model::{
+    graph::Node,
+    kinds::UndoKind,
+    sketch::{self as sketches, Sketch},
+};
 
 fn node(at: usize, kind: StepKind, placement: Placement, undo: UndoKind) -> Node {
-    Node {
-        name: format!("step-{at}"),
-        kind,
-        entry: false,
-        placement,
-        undo,
-        after: vec![],
-        reads: vec![],
-        retry: RetryPolicy::TRANSACTION,
-        undo_retry: RetryPolicy::UNDO,
-        wait: None,
+    Node { placement, undo, ..sketches::node(&format!("step-{at}"), kind) }
+}
+
+/// A part of any graph.
+#[derive(Clone, Debug)]
+enum Tree {
+    Step(StepKind, bool),
+    Choice(Vec<Tree>, Vec<Tree>),
+}
+
+fn trees() -> impl Strategy<Value = Tree> {
+    let kinds: Vec<_> = StepKind::ALL.iter().copied().filter(|kind| *kind != StepKind::Choice).collect();
+    let step =
+        (prop::sample::select(kinds), any::<bool>()).prop_map(|(kind, undone)| Tree::Step(kind, undone));
+    step.prop_recursive(2, 10, 3, |inner| {
+        let arm = |least| prop::collection::vec(inner.clone(), least..3);
+        (arm(1), arm(0)).prop_map(|(yes, no)| Tree::Choice(yes, no))
+    })
+}
+
+/// The part of a graph at this placement; `names` counts the steps.
+fn sketch(tree: Tree, placement: Placement, names: &mut usize) -> Sketch {
+    let at = *names;
+    *names += 1;
+    let mut arm = |trees: Vec<Tree>| trees.into_iter().map(|tree| sketch(tree, placement, names)).collect();
+    match tree {
+        Tree::Step(kind, undone) => {
+            let undo = match placement {
+                Placement::Pivot | Placement::AfterPivot => UndoKind::ForwardOnly,
+                Placement::BeforePivot if undone && !kind.is_wait() => UndoKind::HasUndo,
+                Placement::BeforePivot => UndoKind::NothingToUndo,
+            };
+            Sketch::Node(node(at, kind, placement, undo))
+        }
+        Tree::Choice(yes, no) => {
+            let choice = node(at, StepKind::Choice, placement, UndoKind::NothingToUndo);
+            let yes = arm(yes);
+            Sketch::Choice(choice, yes, arm(no))
+        }
     }
 }
 
-/// Any legal linear graph of one to six steps, with or without a pivot.
+/// Any legal graph with one to six steps or choices in a row, with or without a pivot.
 fn graphs() -> impl Strategy<Value = Graph> {
-    let kinds = prop::sample::select(StepKind::ALL);
-    (prop::collection::vec((kinds, any::<bool>()), 1..7), prop::option::of(0usize..7)).prop_map(
-        |(steps, pivot)| {
-            let nodes = steps.iter().enumerate().map(|(at, &(kind, undone))| {
-                let undone = undone && !kind.is_wait();
-                match pivot {
-                    Some(pivot) if at == pivot => node(at, kind, Placement::Pivot, UndoKind::ForwardOnly),
-                    Some(pivot) if at > pivot => node(at, kind, Placement::AfterPivot, UndoKind::ForwardOnly),
-                    _ if undone => node(at, kind, Placement::BeforePivot, UndoKind::HasUndo),
-                    _ => node(at, kind, Placement::BeforePivot, UndoKind::NothingToUndo),
-                }
-            });
-            Graph::new("any", 0, "default", None, nodes.collect()).expect("the strategy makes legal graphs")
-        },
-    )
+    (prop::collection::vec(trees(), 1..7), prop::option::of(0usize..7)).prop_map(|(trees, pivot)| {
+        // No arm has a pivot, and no choice is one.
+        let pivot = pivot.filter(|at| matches!(trees.get(*at), Some(Tree::Step(..))));
+        let mut names = 0;
+        let sketch = trees.into_iter().enumerate().map(|(at, tree)| {
+            let placement = match pivot {
+                Some(pivot) if at == pivot => Placement::Pivot,
+                Some(pivot) if at > pivot => Placement::AfterPivot,
+                Some(_) | None => Placement::BeforePivot,
+            };
+            sketch(tree, placement, &mut names)
+        });
+        sketches::graph(sketch.collect())
+    })
 }
 
 fn events() -> impl Strategy<Value = Event> {
     let failure = || Failure::new("no", "no");
     prop_oneof![
         6 => Just(Event::Done),
+        6 => prop::sample::select(Arm::ALL).prop_map(Event::Chosen),
         2 => Just(Event::Retry(Counts::Attempt)),
         1 => Just(Event::Retry(Counts::Snooze)),
         1 => Just(Event::Lost),
@@ -60,6 +92,7 @@ fn events() -> impl Strategy<Value = Event> {
 #[derive(Default)]
 struct World {
     done: Vec<usize>,
+    chosen: Arms,
     maybe: Vec<usize>,
     undone: Vec<usize>,
 }
@@ -87,6 +120,11 @@ proptest! {
             match (before.direction, &event) {
                 (Direction::Action, Event::Done) => world.done.push(before.step_index),
                 (Direction::Undo, Event::Done) => world.undone.push(before.step_index),
+                (Direction::Action, Event::Chosen(arm)) => {
+                    prop_assert_eq!(graph.steps[before.step_index].kind, StepKind::Choice);
+                    world.done.push(before.step_index);
+                    world.chosen = world.chosen.and(*arm);
+                }
                 (Direction::Action, Event::Retry(Counts::Attempt) | Event::Lost | Event::Exhausted(_)) if call => {
                     world.maybe.push(before.step_index);
                 }
@@ -96,6 +134,7 @@ proptest! {
                 prop_assert!(graph.steps[before.step_index].kind.is_wait(), "only a wait waits");
                 prop_assert_eq!(&after, &State { attempt: 0, lost_attempts: 0, ..before.clone() });
             }
+            prop_assert_eq!(&after.arms, &world.chosen, "the arms that were taken are kept");
             if before.status == Status::Compensating {
                 prop_assert_ne!(after.status, Status::Running, "a compensating saga never goes forward again");
             }
@@ -115,7 +154,8 @@ proptest! {
         }
         if state.status == Status::Completed {
             prop_assert!(world.undone.is_empty());
-            prop_assert_eq!(&world.done, &(0..graph.steps.len()).collect::<Vec<_>>());
+            let path: Vec<_> = graph.path(&world.chosen, usize::MAX).collect();
+            prop_assert_eq!(&world.done, &path);
         }
         if state.status == Status::Compensated {
             for (at, node) in graph.steps.iter().enumerate() {
@@ -130,14 +170,43 @@ proptest! {
     }
 
     #[test]
-    fn a_saga_whose_every_attempt_succeeds_takes_one_transition_for_each_step(graph in graphs()) {
+    fn a_saga_whose_every_attempt_succeeds_takes_one_transition_for_each_step_of_its_way(
+        graph in graphs(), script in prop::collection::vec(prop::sample::select(Arm::ALL), 20),
+    ) {
         let mut state = State::initial();
-        for _ in 0..graph.steps.len() {
-            prop_assert_eq!(state.status, Status::Running);
-            state = transition(&graph, &state, &Event::Done).unwrap().0;
+        let mut script = script.into_iter();
+        let mut way = Vec::new();
+        while state.status == Status::Running {
+            way.push(state.step_index);
+            let node = &graph.steps[state.step_index];
+            let event = match node.choice {
+                Some(_) => Event::Chosen(script.next().expect("there are fewer choices")),
+                None => Event::Done,
+            };
+            prop_assert!(way.len() <= graph.steps.len());
+            state = transition(&graph, &state, &event).unwrap().0;
+            // Whoever is in an arm came through its choice, and took that arm.
+            if let Some(arm) = &node.arm {
+                let choice = graph.position(&arm.choice).expect("the choice is there");
+                let nth = way.iter().filter(|at| graph.steps[**at].choice.is_some()).position(|at| *at == choice);
+                prop_assert_eq!(nth.and_then(|nth| state.arms.iter().nth(nth)), Some(arm.arm));
+            }
         }
         prop_assert_eq!(state.status, Status::Completed);
+        prop_assert_eq!(way, graph.path(&state.arms, usize::MAX).collect::<Vec<_>>());
         prop_assert!(transition(&graph, &state, &Event::Done).is_err());
+    }
+
+    #[test]
+    fn a_step_that_follows_names_the_steps_before_it(graph in graphs()) {
+        for (at, node) in graph.steps.iter().enumerate() {
+            let before: Vec<_> = (0..graph.steps.len())
+                .filter(|before| graph.successors(*before).any(|next| next == at))
+                .map(|before| graph.steps[before].name.clone())
+                .collect();
+            prop_assert_eq!(before.is_empty(), at == 0, "only the first step has none before it");
+            prop_assert_eq!(&node.after, &before);
+        }
     }
 }
 

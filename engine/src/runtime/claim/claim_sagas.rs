@@ -188,7 +188,7 @@ fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
     let mut values = StoredValues::new(row.input.0.into());
     for (step, output) in outputs {
         if let Some(step_index) = position(&step) {
-            values.set(step_index + 1, output);
+            definition.set_output(&mut values, step_index, output.as_ref());
         }
     }
     let saga_id = SagaId(row.id);

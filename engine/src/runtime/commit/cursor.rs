@@ -221,7 +221,8 @@ impl<'a> SagaCursor<'a> {
                     history,
                 );
                 if self.state.direction == Direction::Action {
-                    self.values.set(self.state.step_index + 1, output.clone());
+                    let definition = self.definition;
+                    definition.set_output(&mut self.values, self.state.step_index, output.as_ref());
                 }
                 self.apply(&Event::Done);
             }
@@ -277,7 +278,7 @@ impl<'a> SagaCursor<'a> {
                         self.step_name.clone_from(&node.name);
                     }
                 }
-                if matches!(event, Event::Done) {
+                if matches!(event, Event::Done | Event::Chosen(_)) {
                     self.error = None;
                 }
                 (self.state, self.next) = (state, next);
@@ -299,7 +300,7 @@ impl<'a> SagaCursor<'a> {
         self.record(outcome, None, why.into(), Instant::now(), Duration::ZERO, history);
     }
 
-    fn record(
+    pub(super) fn record(
         &mut self,
         outcome: HistoryOutcome,
         output: Option<StoredValue>,
@@ -367,6 +368,7 @@ impl<'a> SagaCursor<'a> {
             keeps_cancel: self.cancels.keeps_stored(),
             wait: self.wait_row(),
             result: self.result.as_ref().map(|result| result.stored().clone()),
+            arms: state.arms.stored(),
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: self.error.clone(),
         }

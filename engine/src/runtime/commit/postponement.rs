@@ -35,6 +35,7 @@ impl Postponement {
             Event::Retry(Counts::Snooze) => Some(true),
             Event::Retry(Counts::Attempt)
             | Event::Done
+            | Event::Chosen(_)
             | Event::Exhausted(_)
             | Event::Failed(_)
             | Event::Cancel { .. }

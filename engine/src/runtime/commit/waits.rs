@@ -1,10 +1,7 @@
 //! The steps of a batch that wait: a saga enters its wait, stays in it, or leaves it because a signal came or the time is
 //! over. All of it happens after the fence, in the transaction that also runs the steps that follow.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Instant};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -12,12 +9,11 @@ use uuid::Uuid;
 use crate::{
     definition::{
         erased::StepAnswer,
-        wait::{AwaitedSignal, UnknownEnd, WaitAction},
+        wait::{AwaitedSignal, WaitAction},
     },
     model::{
         graph::WaitNode,
         kinds::{Placement, StepKind},
-        outcome::{Outcome, Retry},
         status::{Direction, Status},
         stored_value::StoredValue,
         transition::{Event, Next},
@@ -37,7 +33,8 @@ use crate::{
 /// How many signals of one wait are read at once, after the first.
 const SIGNALS_AT_ONCE: usize = 16;
 
-/// Lets the sagas go on whose wait is over, and the others wait, until no saga stands at a wait that it could leave.
+/// Lets the sagas take the arms of the choices at which they stand, those go on whose wait is over, and the others wait,
+/// until no saga stands at a choice or at a wait that it could leave.
 pub(super) async fn go_through(
     core: &Core,
     conn: &mut PgConnection,
@@ -47,14 +44,17 @@ pub(super) async fn go_through(
     // Messages may be large: more than one is read only if the first could not be.
     let mut at_once = 1;
     loop {
+        let mut settled = Settled::default();
+        for cursor in cursors.iter_mut() {
+            cursor.take_arms(core, &mut settled.passed, history);
+        }
         let mut standing: Vec<&mut SagaCursor<'_>> =
             cursors.iter_mut().filter(|cursor| cursor.stands_at_wait()).collect();
         if standing.is_empty() {
-            return Ok(());
+            return settled.write(conn).await;
         }
         enter(conn, &mut standing, history).await?;
         let mut messages = messages(conn, &standing, at_once).await?;
-        let mut settled = Settled::default();
         for cursor in standing.into_iter().filter(|cursor| cursor.stands_at_wait()) {
             let messages = messages.remove(&cursor.job.saga_id.0).unwrap_or_default();
             let is_all = messages.len() < at_once;
@@ -68,13 +68,13 @@ pub(super) async fn go_through(
 
 /// What one round of waits leaves to be written of signals.
 #[derive(Default)]
-struct Settled {
+struct Settled<'a> {
     taken: Vec<TakenSignal>,
     /// Sagas that have left the last wait for a signal: what is left of it is too late.
-    passed: Vec<(Uuid, &'static str)>,
+    passed: Vec<(Uuid, &'a str)>,
 }
 
-impl Settled {
+impl Settled<'_> {
     async fn write(self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         if !self.taken.is_empty() {
             store::signals::take(conn, &self.taken).await?;
@@ -106,13 +106,8 @@ async fn enter(
                 let until = until.min(now + WaitNode::LONGEST);
                 cursor.wait.entered = Some(Entered { since: now, until });
             }
-            Err(unknown) => {
-                let answer = match unknown {
-                    UnknownEnd::Unreadable(error) => StepAnswer::InputUnreadable(error),
-                    UnknownEnd::Failed(error) => StepAnswer::Outcome(Outcome::Retry(Retry::message(error))),
-                };
-                cursor.begin();
-                cursor.apply_answer(&answer, Instant::now(), Duration::ZERO, history);
+            Err(uncomputed) => {
+                cursor.could_not_compute(uncomputed, history);
                 continue;
             }
         }
@@ -182,7 +177,7 @@ impl<'a> SagaCursor<'a> {
         core: &Core,
         messages: &[SignalMessage],
         is_all: bool,
-        settled: &mut Settled,
+        settled: &mut Settled<'a>,
         history: &mut Vec<HistoryRow>,
     ) {
         let Some((wait, entered)) = self.wait_action().zip(self.wait.entered) else { return };
@@ -236,7 +231,7 @@ impl<'a> SagaCursor<'a> {
         core: &Core,
         output: Result<StoredValue, String>,
         entered: Entered,
-        settled: &mut Settled,
+        settled: &mut Settled<'a>,
         history: &mut Vec<HistoryRow>,
     ) {
         let answer = match output {
@@ -253,7 +248,8 @@ impl<'a> SagaCursor<'a> {
             core.faults.before_step(saga_id, definition, &self.step_name, Direction::Action, attempt);
         self.crash = self.crash.or(injected.crash);
         let signal = self.wait_action().and_then(WaitAction::signal).map(|signal| signal.name);
-        let was_last = signal.filter(|name| self.graph.last_wait_for(name) == Some(self.state.step_index));
+        let next = self.graph.next(self.state.step_index);
+        let was_last = signal.filter(|name| !self.graph.awaits_from(next, name));
         self.apply_answer(&answer, now.checked_sub(waited).unwrap_or(now), waited, history);
         if self.state.status != Status::Dead {
             settled.passed.extend(was_last.map(|name| (self.job.saga_id.0, name)));
