@@ -270,7 +270,11 @@ union all
 select format('saga %s does not exist, and a message for it is left', i.saga_id)
 from engine.inbox i
 where i.saga_id >= $1 and i.saga_id < $2 and not exists (select from engine.saga s where s.id = i.saga_id)
-group by i.saga_id;
+group by i.saga_id
+union all
+select format('saga %s does not exist, and the progress of its call is left', p.saga_id)
+from engine.progress p
+where p.saga_id >= $1 and p.saga_id < $2 and not exists (select from engine.saga s where s.id = p.saga_id);
 -- over: all
 select format('key %s of %s is kept for saga %s, which does not exist', k.key, k.definition, k.saga_id) as violation
 from engine.business_key k

@@ -19,6 +19,7 @@ use crate::{
     model::{dead_job::DeadJobTtls, error::BuildError, ids::WorkerId, retention::Retention},
     operate::{expiry, inbox},
     runtime::{
+        calls::Calls,
         commit::group_commit,
         core::Core,
         definitions::Definitions,
@@ -32,7 +33,8 @@ use crate::{
         settings::{SHORTEST_LEASE, Settings},
         start::batcher,
         tasks::{
-            end_poll, forgotten_signals, heartbeat, hint_listener, hint_sender, lease_keeper, nudge, sweep,
+            end_poll, forgotten_signals, heartbeat, hint_listener, hint_sender, lease_keeper, nudge,
+            progress_writer, sweep,
         },
         waiters::Waiters,
     },
@@ -235,6 +237,7 @@ impl EngineBuilder {
             process: OnceLock::new(),
             feeds: Feeds::default(),
             leases: Arc::new(LeaseTable::default()),
+            calls: Arc::new(Calls::default()),
             quarantine: Quarantine::default(),
             waiters: Waiters::default(),
             remote_ends: RemoteEnds::default(),
@@ -260,6 +263,7 @@ impl EngineBuilder {
         core.tasks.spawn(batcher::run(core.clone(), starts));
         core.supervise("keeping claims", lease_keeper::run);
         core.supervise("heartbeat", heartbeat::run);
+        core.supervise("writing progress", progress_writer::run);
         core.supervise("sweeping", sweep::run);
         core.supervise("listening", hint_listener::run);
         core.supervise("sending hints", hint_sender::run);

@@ -1,5 +1,6 @@
 //! The API for writing a saga: its steps, their inputs and undos, and the definition that is built from them.
 
+mod call_item;
 mod chain;
 pub(crate) mod choice;
 mod choice_step;
@@ -12,6 +13,7 @@ pub(crate) mod new_saga;
 pub(crate) mod no_rate;
 pub(crate) mod observer;
 pub(crate) mod part;
+pub(crate) mod running_call;
 pub(crate) mod saga;
 mod saga_choices;
 pub(crate) mod saga_name;

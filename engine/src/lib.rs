@@ -108,6 +108,7 @@ pub use model::{
     kinds::{Placement, StepKind, UndoKind},
     outcome::{CancelOrigin, Cause, Counts, Failure, Outcome, Retry, UndoOutcome},
     page::{Page, PageOf},
+    progress::{Progress, ReportedProgress},
     queue::{Pause, QueueDepth, QueueSetting, QueueView},
     retention::{Pruned, Retention, SagaEnd},
     retry::RetryPolicy,
@@ -168,7 +169,7 @@ pub use schemars;
 pub use serde_json;
 /// An engine works on its `PgPool`, a step on its `PgConnection`, and what PostgreSQL refuses is its `Error`.
 pub use sqlx;
-/// Its `CancellationToken` stops [`Engine::run`].
+/// Its `CancellationToken` stops [`Engine::run`], and tells a call that its saga was cancelled.
 pub use tokio_util;
 /// A [`TracePropagator`] is given its `Span`s.
 pub use tracing;

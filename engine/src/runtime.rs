@@ -1,5 +1,6 @@
 //! The runtime of one process: its claims, jobs, batches, and the background tasks that serve them.
 
+pub(crate) mod calls;
 pub(crate) mod claim;
 pub(crate) mod commit;
 pub(crate) mod core;

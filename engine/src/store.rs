@@ -13,6 +13,7 @@ pub(crate) mod inbox;
 pub(crate) mod locks;
 pub(crate) mod migrations;
 pub(crate) mod processes;
+pub(crate) mod progress;
 pub(crate) mod queries;
 pub(crate) mod queues;
 pub(crate) mod retention;

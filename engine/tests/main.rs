@@ -19,6 +19,7 @@ mod it {
     mod hints;
     mod history_runs;
     mod locked_rows;
+    mod long_calls;
     mod migrations;
     mod noes;
     mod noted_cancels;

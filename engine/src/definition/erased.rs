@@ -9,6 +9,7 @@ use crate::{
     definition::{
         choice::ChoiceAction,
         no_rate::NoRate,
+        running_call::RunningCall,
         start_context::StartContext,
         step::{BatchOf, CallStep, Item, TransactionStep, UndoCall, UndoItem, UndoTransaction},
         step_input::StepInput,
@@ -36,6 +37,8 @@ pub(crate) struct Invocation {
     pub(crate) trace: Option<Arc<str>>,
     /// What the start gave to its entry step; empty for all others.
     pub(crate) context: StartContext,
+    /// The call that is made now; `None` for transaction steps.
+    pub(crate) call: Option<Arc<RunningCall>>,
     /// Makes the idempotency key differ between attempts; set only by tests that disable it as a guard.
     pub(crate) idempotency_key_salt: Option<u32>,
 }
@@ -313,6 +316,7 @@ fn item<I>(invocation: &Invocation, input: &StepInput<I>) -> Result<Item<I>, Str
         input: input.read(&invocation.values)?,
         trace: invocation.trace.as_deref().map(str::to_owned),
         context: invocation.context.clone(),
+        call: invocation.call.clone(),
     })
 }
 
@@ -342,6 +346,7 @@ fn undo_item<I, O>(
         output,
         cause,
         trace: invocation.trace.as_deref().map(str::to_owned),
+        call: invocation.call.clone(),
     })
 }
 

@@ -1,11 +1,11 @@
 //! The traits of steps: the action, its input and output, and its undo.
 
-use std::{any::Any, future::Future};
+use std::{any::Any, future::Future, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    definition::{start_context::StartContext, tx::Tx},
+    definition::{running_call::RunningCall, start_context::StartContext, tx::Tx},
     model::{
         call_error::CallError,
         error::StepError,
@@ -297,6 +297,7 @@ pub struct Item<I> {
     /// The W3C `traceparent` of the caller that started the saga, for sagas and calls that this step starts.
     pub trace: Option<String>,
     pub(crate) context: StartContext,
+    pub(crate) call: Option<Arc<RunningCall>>,
 }
 
 impl<I> Item<I> {
@@ -327,6 +328,7 @@ pub struct UndoItem<I, O> {
     pub cause: Cause,
     /// The W3C `traceparent` of the caller that started the saga.
     pub trace: Option<String>,
+    pub(crate) call: Option<Arc<RunningCall>>,
 }
 
 /// The sagas that a step works on at once, in the order of their ids.

@@ -11,6 +11,7 @@ use crate::model::{
     arms::Arms,
     ids::{SagaId, WorkerId},
     outcome::Cause,
+    progress::ReportedProgress,
     status::{Direction, Status},
 };
 
@@ -59,6 +60,9 @@ pub struct SagaView {
     pub signal: Option<String>,
     /// The arms that the saga has taken, in the order of its choices.
     pub arms: Arms,
+    /// How far the call at this side of the step is, as it reported last. It is kept while the saga waits for the next
+    /// attempt or is dead.
+    pub progress: Option<ReportedProgress>,
     /// When the saga was started.
     pub created_at: DateTime<Utc>,
     /// When the saga completed, was compensated, or was given up.

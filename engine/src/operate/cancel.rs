@@ -120,6 +120,8 @@ async fn cancel(
         }
     };
     transaction.commit().await?;
+    // If this process makes its call. Another learns of it when it extends the lease.
+    core.calls.cancel((outcome == CancelOutcome::Requested).then_some(saga_id.0));
     effects::publish(core, after);
     Ok(outcome)
 }
@@ -160,6 +162,7 @@ async fn note(
     }
     record_requested(&mut transaction, &saga, request).await?;
     transaction.commit().await?;
+    core.calls.cancel([saga_id.0]);
     core.inbox_wakeup.notify_one();
     Ok(CancelOutcome::Requested)
 }

@@ -22,6 +22,7 @@ use crate::{
         status::Direction,
     },
     runtime::{
+        calls::Calls,
         definitions::Definitions,
         graphs::Graphs,
         hints::Hints,
@@ -55,6 +56,7 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) feeds: Feeds,
     pub(crate) leases: Arc<LeaseTable>,
+    pub(crate) calls: Arc<Calls>,
     pub(crate) quarantine: Quarantine,
     pub(crate) waiters: Waiters,
     pub(crate) remote_ends: RemoteEnds,

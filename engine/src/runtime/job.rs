@@ -119,6 +119,7 @@ impl Job {
             cause: self.state.cause.clone(),
             trace: self.trace.clone(),
             context: StartContext::default(),
+            call: None,
             idempotency_key_salt: None,
         }
     }

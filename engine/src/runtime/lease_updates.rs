@@ -14,7 +14,7 @@ use crate::{
     runtime::{core::Core, job::Job, quarantine::Work},
     store::{
         self,
-        claims::{ReleaseRow, ReleasedRow},
+        claims::{ExtendedRow, ReleaseRow, ReleasedRow},
     },
     support::{
         connection,
@@ -53,18 +53,20 @@ pub(crate) struct ExtendLeases<'a> {
 }
 
 impl Statement<Uuid> for ExtendLeases<'_> {
-    type Row = Uuid;
+    type Row = ExtendedRow;
 
-    async fn run(&mut self, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+    async fn run(&mut self, ids: &[Uuid]) -> Result<Vec<ExtendedRow>, sqlx::Error> {
         store::claims::extend(self.conn, ids, self.core.worker, self.core.lease_ms()).await
     }
 }
 
 /// Records which leases were extended, and which can't be. Locked or lost sagas are neither; the next round or the fence
-/// handles them.
-pub(crate) fn record_extended(core: &Core, parts: &Parts<'_, Uuid, Uuid>, asked: Instant) {
-    core.leases.extended(&parts.done, asked);
-    core.quarantine.judge(Work::Extend, parts, |id| *id, parts.done.iter().copied());
+/// handles them. It tells calls of a cancel that the extension has seen, or of a deadline.
+pub(crate) fn record_extended(core: &Core, parts: &Parts<'_, Uuid, ExtendedRow>, asked: Instant) {
+    let extended: Vec<Uuid> = parts.done.iter().map(|row| row.id).collect();
+    core.leases.extended(&extended, asked);
+    core.quarantine.judge(Work::Extend, parts, |id| *id, extended);
+    core.calls.cancel(parts.done.iter().filter(|row| row.interrupted).map(|row| row.id));
 }
 
 /// Whether a call may begin under this claim. If the lease is known to have ended, it has to be extended first, and

@@ -50,7 +50,9 @@ pub(crate) async fn perform(core: &Core, job: &Job) -> Performed {
 async fn call(core: &Core, job: &Job) -> StepAnswer {
     let definition = &job.definition;
     let policy = definition.graph.policy(job.state.step_index, job.direction());
+    let running = core.calls.begin(job);
     let mut invocation = job.invocation();
+    invocation.call = Some(running.call.clone());
     invocation.idempotency_key_salt = core.faults.idempotency_key_salt(invocation.attempt);
     let span = core.step_span(
         job.saga_id,

@@ -7,4 +7,5 @@ pub(crate) mod hint_listener;
 pub(crate) mod hint_sender;
 pub(crate) mod lease_keeper;
 pub(crate) mod nudge;
+pub(crate) mod progress_writer;
 pub(crate) mod sweep;

@@ -215,19 +215,29 @@ pub(crate) async fn outputs(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec
     Ok(runs.into_iter().flat_map(RunOutputsRow::entries).collect())
 }
 
-/// Extends the leases of sagas that the worker holds, and returns the ids of those that were extended. Rows that a
-/// running transaction has locked are skipped: no other process can claim them while it runs, and its commit sets a new
-/// lease.
+/// A saga whose lease was extended.
+#[derive(Debug, FromRow)]
+pub(crate) struct ExtendedRow {
+    pub(crate) id: Uuid,
+    /// Whether a cancel or a passed deadline is to be applied after its action.
+    pub(crate) interrupted: bool,
+}
+
+/// Extends the leases of sagas that the worker holds, and returns those that were extended. Rows that a running
+/// transaction has locked are skipped: no other process can claim them while it runs, and its commit sets a new lease.
 pub(crate) async fn extend(
     conn: &mut PgConnection,
     ids: &[Uuid],
     worker: WorkerId,
     lease_ms: i64,
-) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar(
+) -> Result<Vec<ExtendedRow>, sqlx::Error> {
+    sqlx::query_as(
         "update engine.saga set lease_until = clock_timestamp() + $3 * interval '1 ms' \
          where id in (select id from engine.saga where id = any($1) and lease_owner = $2 for update skip locked) \
-         returning id",
+         returning id, status = 'running' and (cancel is not null \
+             or coalesce(deadline_at <= clock_timestamp(), false) \
+             or exists (select from engine.inbox i \
+                 where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel')) as interrupted",
     )
     .bind(ids)
     .bind(worker)

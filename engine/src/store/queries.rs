@@ -10,6 +10,7 @@ use crate::model::{
     ids::{SagaId, WorkerId},
     outcome::Cause,
     page::PageOf,
+    progress::ReportedProgress,
     views::{FinalStatus, HistoryEntry, SagaPayload, SagaView},
 };
 use crate::support::page::{page_rows, read_page};
@@ -108,6 +109,7 @@ pub(super) struct SagaRow {
     wait_until: Option<DateTime<Utc>>,
     signal_name: Option<String>,
     arms: Option<String>,
+    progress: Option<Json<ReportedProgress>>,
     created_at: DateTime<Utc>,
     ended_at: Option<DateTime<Utc>>,
 }
@@ -136,6 +138,7 @@ impl SagaRow {
             signal: self.signal_name,
             // What a newer binary may have stored must not hide the saga.
             arms: Arms::read(self.arms.as_deref()).unwrap_or_default(),
+            progress: self.progress.map(|progress| progress.0),
             created_at: self.created_at,
             ended_at: self.ended_at,
         })
@@ -146,7 +149,10 @@ pub(super) const SAGA_COLUMNS: &str = "id, definition, graph_hash, queue, status
      coalesce(lease_until, due_at) as due_at, deadline_at, lease_owner, epoch, error, cause, \
      (cancel is not null or exists (select from engine.inbox i \
          where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel')) as cancel_requested, \
-     waits_for, wait_until, signal_name, arms, created_at, ended_at";
+     waits_for, wait_until, signal_name, arms, created_at, ended_at, \
+     (select jsonb_build_object('done', p.done, 'total', p.total, 'note', p.note, 'attempt', p.attempt, 'at', p.updated_at) \
+         from engine.progress p where p.saga_id = saga.id and p.step = saga.step and p.direction = saga.direction \
+             and saga.ended_at is null) as progress";
 
 pub(crate) async fn saga(pool: &PgPool, id: Uuid) -> Result<Option<SagaView>, sqlx::Error> {
     let sql = format!("select {SAGA_COLUMNS} from engine.saga where id = $1");

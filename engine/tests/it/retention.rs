@@ -95,7 +95,8 @@ async fn a_saga_over_its_time_is_deleted_with_all_that_is_its_and_a_younger_one_
     sql(
         &pool,
         "insert into engine.inbox (saga_id, kind, name, key, payload) select id, 'signal', 'n', 'k', '1' from engine.saga;
-         insert into engine.progress (saga_id, step, done) select id, 'send', 1 from engine.saga;
+         insert into engine.progress (saga_id, step, direction, attempt, epoch, done)
+             select id, 'send', 'action', 1, 1, 1 from engine.saga;
          insert into engine.audit (actor, action, saga_id, reason) select 'ann', 'cancel', id, 'no' from engine.saga",
     )
     .await;

@@ -37,7 +37,7 @@ pub(super) const CRATES: [Crate; 7] = [
                         "savepoints",
                     ],
                     &["job"],
-                    &["messages", "queue"],
+                    &["messages", "queue", "calls"],
                     &["core"],
                     &["lease_updates", "send_signal"],
                     &["effects"],

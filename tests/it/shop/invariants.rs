@@ -58,6 +58,8 @@ async fn every_deliberate_violation_is_detected() {
         (7, "update shop.notification set message_id = '<1.send-mail@sagaline>'"),
         (7, "update shop.notification set status = 'sending'"),
         (7, "update shop.orders set status = 'shipped' where status = 'cancelled'"),
+        (10, "insert into engine.progress (saga_id, step, direction, attempt, epoch, done)
+              values (gen_random_uuid(), 'send-mail', 'action', 1, 1, 1)"),
         (11, "delete from shop.order_by_status where status = 'cancelled'"),
         (12, "delete from engine.history_run where direction = 'undo'"),
         (12, "update engine.history_run set outcome = 'lost' where direction = 'undo'"),

@@ -177,6 +177,7 @@ impl<'a> SagaCursor<'a> {
             cause: self.state.cause.clone(),
             trace: self.job.trace.clone(),
             context: StartContext::default(),
+            call: None,
             idempotency_key_salt: None,
         }
     }

@@ -171,6 +171,7 @@ async fn run_entry_step(
             cause: None,
             trace: start.trace.as_deref().map(Into::into),
             context: start.context.clone(),
+            call: None,
             idempotency_key_salt: None,
         })
         .collect();

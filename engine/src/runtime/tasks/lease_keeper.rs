@@ -14,6 +14,7 @@ use crate::{
         core::Core,
         lease_updates::{self, ExtendLeases, Flushed},
     },
+    store::claims::ExtendedRow,
     support::{connection, parts::Parts},
 };
 
@@ -60,7 +61,11 @@ struct LeaseConnection {
 }
 
 impl LeaseConnection {
-    async fn extend(&mut self, core: &Core, parts: &mut Parts<'_, Uuid, Uuid>) -> Result<(), sqlx::Error> {
+    async fn extend(
+        &mut self,
+        core: &Core,
+        parts: &mut Parts<'_, Uuid, ExtendedRow>,
+    ) -> Result<(), sqlx::Error> {
         let work = async {
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
