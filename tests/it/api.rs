@@ -20,6 +20,7 @@ mod operators;
 mod orders;
 mod page_bytes;
 mod paging;
+mod progress;
 mod queues;
 mod signals;
 mod slow_callers;

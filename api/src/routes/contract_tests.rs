@@ -44,11 +44,12 @@ const OPEN_TEXTS: [&str; 32] = [
     "text",
 ];
 /// More of them.
-const OTHER_OPEN_TEXTS: [&str; 12] = [
+const OTHER_OPEN_TEXTS: [&str; 13] = [
     "business_key",
     "category",
     "kind",
     "next_cursor",
+    "note",
     "sku",
     "title",
     "to",

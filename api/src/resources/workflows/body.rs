@@ -1,7 +1,7 @@
 //! The JSON of workflows.
 
 use chrono::{DateTime, Utc};
-use engine::{HistoryEntry, SagaPayload, SagaView};
+use engine::{HistoryEntry, ReportedProgress, SagaPayload, SagaView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -94,11 +94,31 @@ pub(crate) struct ListedWorkflow {
     /// The arms that it took, in the order in which it came to its choices; its history names the choices.
     #[schema(value_type = Vec<ChoiceArm>)]
     pub(crate) arms: Vec<engine::Arm>,
+    /// How far the call at its step is; `null` if the call has reported nothing.
+    pub(crate) progress: Option<WorkflowProgress>,
     pub(crate) queue: String,
     /// The hash of the graph that the definition had when the workflow was started.
     pub(crate) graph_hash: String,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) ended_at: Option<DateTime<Utc>>,
+}
+
+/// How far a call is, as it reported last. It is written about once a second.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkflowProgress {
+    /// How much is done, in a unit that the step chooses.
+    #[schema(example = 812)]
+    pub(crate) done: u64,
+    /// How much there is to do; `null` if the step does not know.
+    #[schema(example = 1000)]
+    pub(crate) total: Option<u64>,
+    /// A few words of the step.
+    #[schema(max_length = 200, example = "uploading part 9 of 11")]
+    pub(crate) note: Option<String>,
+    /// The attempt that reported it. It is an earlier one than the workflow's while that has reported nothing yet.
+    pub(crate) attempt: u32,
+    /// When it was reported.
+    pub(crate) at: DateTime<Utc>,
 }
 
 list!(WorkflowList of ListedWorkflow, "A page of workflows, newest first.");
@@ -156,11 +176,18 @@ impl From<SagaView> for ListedWorkflow {
             wait_until: saga.wait_until,
             signal: saga.signal,
             arms: saga.arms.iter().collect(),
+            progress: saga.progress.map(WorkflowProgress::from),
             queue: saga.queue,
             graph_hash: saga.graph_hash,
             created_at: saga.created_at,
             ended_at: saga.ended_at,
         }
+    }
+}
+
+impl From<ReportedProgress> for WorkflowProgress {
+    fn from(ReportedProgress { done, total, note, attempt, at }: ReportedProgress) -> Self {
+        Self { done, total, note, attempt, at }
     }
 }
 
@@ -213,6 +240,7 @@ pub(super) fn listed_example() -> Value {
         "wait_until": null,
         "signal": null,
         "arms": [],
+        "progress": null,
         "queue": "default",
         "graph_hash": "g1:9f6c2ab1d0e84c11",
         "created_at": "2026-11-22T10:00:00.000123Z",
