@@ -1,10 +1,11 @@
-//! `sagaline bench`: throughput, latency and commits of the engine alone, of signals, or of orders over HTTP.
+//! `sagaline bench`: throughput, latency and commits of the engine alone, of signals, of children, or of orders over HTTP.
 //!
 //! The load is closed-loop: every caller waits until its saga has ended before it starts the next one. Each run has its
 //! own database, which is dropped afterwards. The figures of the server are read after every connection is closed,
 //! because connections report theirs only then.
 
 mod arguments;
+mod children;
 mod database;
 mod fill;
 mod load;
@@ -18,7 +19,7 @@ mod signals;
 mod steps;
 
 use self::{
-    arguments::{Arguments, OrdersArguments, SignalsArguments},
+    arguments::{Arguments, ChildrenArguments, OrdersArguments, SignalsArguments},
     database::BenchDatabase,
     load::Load,
     server::ServerFigures,
@@ -43,6 +44,7 @@ pub(crate) async fn run(config: Config, command: BenchCommand) -> Result<(), Exi
         BenchCommand::Fill(arguments) => return Box::pin(fill::run(&config, arguments)).await,
         BenchCommand::Steps(arguments) => ("steps", arguments.clone()),
         BenchCommand::Signals(SignalsArguments { arguments, .. }) => ("signals", arguments.clone()),
+        BenchCommand::Children(ChildrenArguments { arguments, .. }) => ("children", arguments.clone()),
         BenchCommand::Orders(OrdersArguments { arguments, mail_outage: None, .. }) => {
             ("orders", arguments.clone())
         }
@@ -84,10 +86,11 @@ async fn measure(
     let load = match command {
         BenchCommand::Steps(_) => steps::run(config, arguments, database).await?,
         BenchCommand::Signals(arguments) => signals::run(config, arguments, database).await?,
+        BenchCommand::Children(arguments) => children::run(config, arguments, database).await?,
         BenchCommand::Orders(_) => orders::run(config, arguments, database).await?,
         BenchCommand::Fill(_) => anyhow::bail!("`fill` measures nothing"),
     };
     let after = server::counters(database).await?;
-    let figures = server::figures(database, &before, &after, load.all).await?;
+    let figures = server::figures(database, &before, &after, load.all_sagas()).await?;
     Ok((load, figures))
 }

@@ -50,7 +50,7 @@ where o.order_id >= $1 and o.order_id < $2 and (s.input ->> 'order_id')::uuid is
 -- over: unfinished
 with moving as (
     select id, definition, queue, step, coalesce(lease_until, due_at) as next_at,
-           case when waits_for in ('sleep', 'signal') then coalesce(wait_until, due_at) end as wait_until
+           case when waits_for in ('sleep', 'signal', 'children') then coalesce(wait_until, due_at) end as wait_until
     from engine.saga where due_at is not null
     union all
     select id, definition, queue, step, lease_until, null
@@ -304,12 +304,12 @@ where s.id >= $1 and s.id < $2 and b.batches <> 1;
 
 -- name: 12 what a compensated saga had done is undone, whatever its graph
 -- over: ids
-select format('saga %s is compensated, and %s is done and not undone', s.id, a.step) as violation
+select distinct format('saga %s is compensated, and %s is done and not undone', s.id, a.step) as violation
 from engine.saga s
 join engine.graph g on g.hash = s.graph_hash
 cross join lateral jsonb_array_elements(g.graph -> 'steps') node
 join engine.history a
-    on a.saga_id = s.id and a.step = node ->> 'name' and a.direction = 'action' and a.outcome = 'done'
+    on a.saga_id = s.id and a.step = node ->> 'name' and a.direction = 'action' and a.outcome in ('done', 'opened')
 where s.id >= $1 and s.id < $2 and s.status = 'compensated' and node ->> 'undo' = 'undone'
   and not exists (
     select from engine.history u
@@ -353,3 +353,57 @@ join engine.history h
 where s.id >= $1 and s.id < $2 and not exists (
     select from engine.inbox i
     where i.saga_id = s.id and i.kind = 'signal' and i.state = 'consumed' and i.history_seq = h.seq);
+
+-- name: 14 children and their parents agree
+-- over: unfinished
+select format('saga %s (%s) waits at %s for children, and all of them have ended', s.id, s.definition, s.step) as violation
+from engine.saga s
+where s.waits_for = 'children' and coalesce(s.due_at > now(), true) and s.direction = 'action' and not exists (
+    select from engine.saga c
+    where c.parent_id = s.id and c.parent_step = s.step
+      and (c.ended_at is null or c.ended_at > now() - interval '30 seconds'))
+union all
+select format('saga %s (%s) undoes %s, and nothing is left of it to undo', s.id, s.definition, s.step)
+from engine.saga s
+where s.waits_for = 'children' and coalesce(s.due_at > now(), true) and s.direction = 'undo' and not exists (
+    select from engine.saga c
+    where c.parent_id = s.id and c.parent_step = s.step
+      and (c.ended_at is null or c.status = 'completed' or c.ended_at > now() - interval '30 seconds'))
+union all
+select format('saga %s (%s) undoes %s, and its child %s was not told', s.id, s.definition, s.step, c.id)
+from engine.saga s join engine.saga c on c.parent_id = s.id and c.parent_step = s.step
+where s.waits_for = 'children' and coalesce(s.due_at > now(), true) and s.direction = 'undo'
+  and s.waits_since < now() - interval '1 minute'
+  and (c.status in ('running', 'completed') or c.status = 'dead' and c.ended_at is null and c.direction = 'action')
+  and not exists (
+    select from engine.inbox i
+    where i.saga_id = c.id and i.kind = 'cancel' and i.key = 'parent' and i.state = 'unread');
+-- over: ids
+select format('saga %s is a child of saga %s, which does not exist', c.id, c.parent_id) as violation
+from engine.saga c
+where c.id >= $1 and c.id < $2 and c.parent_id is not null
+  and not exists (select from engine.saga p where p.id = c.parent_id)
+union all
+select format('saga %s is %s, although its parent %s is %s', c.id,
+              case when c.ended_at is null then 'unfinished' else c.status end, p.id, p.status)
+from engine.saga c join engine.saga p on p.id = c.parent_id
+where c.id >= $1 and c.id < $2
+  and (p.status = 'compensated' and (c.status not in ('compensated', 'dead') or c.ended_at is null)
+       or p.status = 'completed' and c.ended_at is null)
+  and not exists (
+    -- Behind the pivot nothing is undone, so that a parent which compensates never came to such a step.
+    select from engine.graph g cross join lateral jsonb_array_elements(g.graph -> 'steps') node
+    where p.status = 'compensated' and g.hash = p.graph_hash and node ->> 'name' = c.parent_step
+      and node ->> 'placement' = 'after_pivot')
+union all
+select format('saga %s stands in another tree than its parent %s', c.id, p.id)
+from engine.saga c join engine.saga p on p.id = c.parent_id
+where c.id >= $1 and c.id < $2 and (c.root_id <> coalesce(p.root_id, p.id) or c.depth <> p.depth + 1)
+union all
+select format('saga %s is number %s of %s of its parent, and number %s was never started', c.id, c.parent_position,
+              c.parent_step, c.parent_position - 1)
+from engine.saga c
+where c.id >= $1 and c.id < $2 and c.parent_position > 0 and c.parent_round = 0 and not exists (
+    select from engine.saga b
+    where b.parent_id = c.parent_id and b.parent_step = c.parent_step and b.parent_round = 0
+      and b.parent_position = c.parent_position - 1);

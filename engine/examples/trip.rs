@@ -1,5 +1,6 @@
-//! Books a trip: a flight and a hotel, then the charge after which nothing is undone. One traveller gets everything,
-//! one finds no room and is compensated, and one cancels.
+//! Books a trip: a flight, a room and a car side by side, each a saga of its own, and then the confirmation, after which
+//! nothing is undone. One traveller gets everything, one finds no room, so that the flight and the car are undone, and one
+//! cancels.
 //!
 //! ```sh
 //! cargo run -p sagaline-engine --example trip
@@ -14,9 +15,9 @@ mod scratch;
 use std::time::Duration;
 
 use engine::{
-    Batch, CallError, CallStep, Engine, ForwardOnly, HistoryEntry, Item, Outcome, Outcomes, Saga, SagaId,
-    SagaName, StepError, TransactionStep, Tx, UndoBatch, UndoCall, UndoItem, UndoOutcome, UndoOutcomes,
-    UndoTransaction,
+    Batch, CallError, CallStep, Engine, ForwardOnly, HistoryEntry, Item, Joined, Outcome, Outcomes, Page,
+    Saga, SagaFilter, SagaId, SagaName, StepError, TransactionStep, Tx, UndoBatch, UndoCall, UndoItem,
+    UndoOutcome, UndoOutcomes, UndoTransaction,
     schemars::{self, JsonSchema},
     sqlx::{self, PgPool, postgres::PgConnectOptions},
     tokio_util::sync::CancellationToken,
@@ -24,9 +25,12 @@ use engine::{
 use scratch::Scratch;
 use serde::{Deserialize, Serialize};
 
-const BOOK_TRIP: SagaName<Trip> = SagaName::new("book-trip");
+const BOOK_TRIP: SagaName<Trip, String> = SagaName::new("book-trip");
+const FLIGHT: SagaName<Trip, Ticket> = SagaName::new("flight");
+const HOTEL: SagaName<Trip, Room> = SagaName::new("hotel");
+const CAR: SagaName<Trip, Car> = SagaName::new("car");
 
-#[derive(Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 struct Trip {
     traveller: String,
     nights: i32,
@@ -40,6 +44,11 @@ struct Ticket {
 #[derive(Serialize, Deserialize)]
 struct Room {
     nights: i32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Car {
+    plate: String,
 }
 
 /// Books a seat with an airline: a call, so at least once, always with the same key.
@@ -62,6 +71,28 @@ impl UndoCall<BookFlight> for BookFlight {
         let ticket =
             item.output.as_ref().map_or("a seat that may be booked", |ticket| ticket.number.as_str());
         println!("  airline: {ticket} is cancelled, because {}", item.cause.sentence());
+        Ok(UndoOutcome::Done)
+    }
+}
+
+/// Rents a car, also by a call.
+struct RentCar;
+
+impl CallStep for RentCar {
+    const NAME: &'static str = "rent-car";
+    type Input = Trip;
+    type Output = Car;
+    type Undo = Self;
+
+    async fn call(&self, item: &Item<Trip>) -> Result<Outcome<Car>, CallError> {
+        println!("  rental: a car for {}", item.input.traveller);
+        Ok(Outcome::Done(Car { plate: format!("CAR-{}", item.input.traveller.to_uppercase()) }))
+    }
+}
+
+impl UndoCall<RentCar> for RentCar {
+    async fn undo(_: &RentCar, item: &UndoItem<Trip, Option<Car>>) -> Result<UndoOutcome, CallError> {
+        println!("  rental: the car for {} is given back", item.input.traveller);
         Ok(UndoOutcome::Done)
     }
 }
@@ -110,16 +141,16 @@ struct Confirm;
 
 impl TransactionStep for Confirm {
     const NAME: &'static str = "confirm";
-    type Input = (Trip, Ticket, Room);
+    type Input = (Trip, Joined<(Ticket, Room, Car)>);
     type Output = String;
     type Undo = ForwardOnly;
 
     async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Self::Input>) -> Result<Outcomes<String>, StepError> {
         Ok(batch.decide(|item| {
-            let (trip, ticket, room) = &item.input;
+            let (trip, Joined((ticket, room, car))) = &item.input;
             Outcome::Done(format!(
-                "{} flies with {} and stays {} nights",
-                trip.traveller, ticket.number, room.nights
+                "{} flies with {}, stays {} nights and drives {}",
+                trip.traveller, ticket.number, room.nights, car.plate
             ))
         }))
     }
@@ -135,8 +166,17 @@ async fn main() -> anyhow::Result<()> {
     sqlx::query("delete from trip_hotel").execute(&pool).await?;
     sqlx::query("insert into trip_hotel values (7)").execute(&pool).await?;
 
-    let saga = Saga::named(BOOK_TRIP).then_call(BookFlight).then(ReserveRoom).pivot(Confirm).build()?;
-    let engine = Engine::builder(pool).register(saga).build()?;
+    let trip = Saga::named(BOOK_TRIP)
+        .parallel("book", (FLIGHT.child(Trip::clone), HOTEL.child(Trip::clone), CAR.child(Trip::clone)))
+        .pivot(Confirm)
+        .returns_output()
+        .build()?;
+    let engine = Engine::builder(pool)
+        .register(trip)
+        .register(Saga::named(FLIGHT).then_call(BookFlight).returns_output().build()?)
+        .register(Saga::named(HOTEL).then(ReserveRoom).returns_output().build()?)
+        .register(Saga::named(CAR).then_call(RentCar).returns_output().build()?)
+        .build()?;
 
     // Started before any worker runs, and cancelled at once: nothing was done, so nothing is undone.
     let cancelled = engine.start(BOOK_TRIP.with(&Trip { traveller: "cy".into(), nights: 1 })).await?;
@@ -150,10 +190,12 @@ async fn main() -> anyhow::Result<()> {
     for (traveller, nights) in [("ada", 5), ("bob", 4)] {
         let trip = Trip { traveller: traveller.into(), nights };
         let (started, ending) = engine.start_and_wait(BOOK_TRIP.with(&trip), Duration::from_secs(20)).await?;
-        print_saga(&engine, traveller, started.saga_id, ending.map(|ending| ending.status.to_string()))
-            .await?;
+        print_saga(&engine, traveller, started.saga_id).await?;
+        if let Some(said) = ending.and_then(|ending| BOOK_TRIP.result(&ending).transpose()) {
+            println!("  {}", said?);
+        }
     }
-    print_saga(&engine, "cy", cancelled.saga_id, None).await?;
+    print_saga(&engine, "cy", cancelled.saga_id).await?;
 
     stop.cancel();
     worker.await?;
@@ -161,18 +203,23 @@ async fn main() -> anyhow::Result<()> {
     scratch.close().await
 }
 
-async fn print_saga(
-    engine: &Engine,
-    traveller: &str,
-    saga_id: SagaId,
-    ending: Option<String>,
-) -> anyhow::Result<()> {
+async fn print_saga(engine: &Engine, traveller: &str, saga_id: SagaId) -> anyhow::Result<()> {
     let status = engine.saga(saga_id).await?.map(|saga| saga.status.to_string());
-    println!("{traveller}: {}", ending.or(status).unwrap_or_default());
+    println!("{traveller}: {}", status.unwrap_or_default());
+    print_history(engine, saga_id, "").await?;
+    let children = SagaFilter { parent: Some(saga_id), ..SagaFilter::default() };
+    for child in engine.sagas(&children, Page { after: None, limit: 10 }).await?.items {
+        println!("  its child {}: {}", child.definition, child.status);
+        print_history(engine, child.saga_id, "  ").await?;
+    }
+    Ok(())
+}
+
+async fn print_history(engine: &Engine, saga_id: SagaId, indent: &str) -> anyhow::Result<()> {
     for HistoryEntry { seq, step, direction, outcome, error, .. } in
         engine.history(saga_id).await?.unwrap_or_default()
     {
-        println!("  {seq}. {direction} of {step}: {} {}", outcome.name(), error.join("; "));
+        println!("  {indent}{seq}. {direction} of {step}: {} {}", outcome.name(), error.join("; "));
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use crate::{
         calls::Calls,
         commit::group_commit,
         core::Core,
+        definition_trees,
         definitions::Definitions,
         graphs::Graphs,
         hints::Hints,
@@ -205,7 +206,7 @@ impl EngineBuilder {
     /// Builds the engine and starts its group-commit tasks. It must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// When two definitions share a name or a graph, an earlier graph is registered of a saga that is not, a time to live is
+    /// When two definitions share a name or a graph, the children of one can't be right, an earlier graph is registered of a saga that is not, a time to live is
     /// set for a definition that is not registered, or the lease is too short.
     pub fn build(self) -> Result<Engine, BuildError> {
         if self.settings.lease < SHORTEST_LEASE && !cfg!(feature = "testing") {
@@ -213,6 +214,7 @@ impl EngineBuilder {
             return Err(BuildError::LeaseTooShort { given, shortest });
         }
         let definitions = Definitions::collect(self.definitions, self.earlier)?;
+        definition_trees::check(&definitions)?;
         let (mut committers, mut arrivals) = (HashMap::new(), Vec::new());
         for definition in definitions.all() {
             register_zero_counters(&definition.graph);

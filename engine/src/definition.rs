@@ -2,6 +2,9 @@
 
 mod call_item;
 mod chain;
+pub(crate) mod child;
+pub(crate) mod children;
+mod children_step;
 pub(crate) mod choice;
 mod choice_step;
 pub(crate) mod computed;
@@ -15,6 +18,7 @@ pub(crate) mod observer;
 pub(crate) mod part;
 pub(crate) mod running_call;
 pub(crate) mod saga;
+mod saga_children;
 mod saga_choices;
 pub(crate) mod saga_name;
 pub(crate) mod saga_result;

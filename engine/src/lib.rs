@@ -79,6 +79,7 @@ pub mod testing;
 
 pub use builder::EngineBuilder;
 pub use definition::{
+    child::{Child, Children, Each},
     label::Of,
     new_saga::{NewSaga, Started},
     observer::{DeadJobObserver, LateCancel, StatusChange, StatusObserver},
@@ -96,13 +97,14 @@ pub use model::{
     arms::{Arm, Arms},
     audit::{AuditFilter, AuditRecord, AuditSubjectKind, Operator},
     call_error::CallError,
+    child::{ChildEnd, ChildOf, ChildrenOf, EachEnded, Joined},
     dead_job::{
         ArchivedDeadJob, DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount,
         DeadJobResolution, DeadJobSummary, DeadLettered,
     },
     error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepError},
     error_chain::ErrorChain,
-    graph::{ChoiceNode, Graph, Node, NodeArm, WaitNode},
+    graph::{ChildrenNode, ChoiceNode, Graph, Node, NodeArm, WaitNode},
     ids::{DeadJobId, SagaId, WorkerId},
     json_pointer::{json_pointer, push_pointer},
     kinds::{Placement, StepKind, UndoKind},

@@ -4,6 +4,7 @@ pub(crate) mod calls;
 pub(crate) mod claim;
 pub(crate) mod commit;
 pub(crate) mod core;
+pub(crate) mod definition_trees;
 pub(crate) mod definitions;
 pub(crate) mod effects;
 pub(crate) mod graphs;

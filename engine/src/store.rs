@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod audit;
+pub(crate) mod children;
 pub(crate) mod claims;
 pub(crate) mod commits;
 pub(crate) mod counts;

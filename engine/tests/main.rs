@@ -8,6 +8,7 @@ mod it {
     mod batches;
     mod blocked_starts;
     mod call_errors;
+    mod children;
     mod choices;
     mod claims;
     mod dead_jobs;

@@ -13,6 +13,8 @@ pub(crate) enum BenchCommand {
     Steps(Arguments),
     /// Sagas that wait for a signal, each from its signal until it has ended
     Signals(SignalsArguments),
+    /// Sagas with a child for each of many items, each until all of them have ended
+    Children(ChildrenArguments),
     /// Orders over HTTP, each until its saga has ended
     Orders(OrdersArguments),
     /// Measure nothing, but fill an empty database with orders that have ended, each with its two sagas
@@ -62,6 +64,19 @@ pub(crate) struct SignalsArguments {
     /// Who sends the signals and waits for the ends
     #[arg(long, value_enum, default_value_t = Sender::Worker)]
     pub(super) sender: Sender,
+}
+
+/// How to measure children.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ChildrenArguments {
+    #[command(flatten)]
+    pub(super) arguments: Arguments,
+    /// How many children each saga has; the rate counts these
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) children: u32,
+    /// How many of them are open at a time
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) at_most: u32,
 }
 
 /// Who sends signals.

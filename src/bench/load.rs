@@ -28,6 +28,8 @@ pub(super) struct Load {
     pub(super) elapsed: Duration,
     /// All calls that succeeded, those of the warm-up included.
     pub(super) all: u64,
+    /// How many sagas each call is.
+    pub(super) sagas_per_call: u32,
     /// Calls that failed.
     pub(super) failures: u64,
     /// Processor time of this process in the measured time, in seconds.
@@ -42,7 +44,17 @@ impl Load {
             reason = "there are far fewer calls than an f64 counts exactly"
         )]
         let calls = self.latencies.len() as f64;
-        calls / self.elapsed.as_secs_f64()
+        calls * f64::from(self.sagas_per_call) / self.elapsed.as_secs_f64()
+    }
+
+    /// The sagas of the calls that began and ended in the measured time.
+    pub(super) fn measured_sagas(&self) -> u64 {
+        self.latencies.len() as u64 * u64::from(self.sagas_per_call)
+    }
+
+    /// The sagas of all calls that succeeded, those of the warm-up included.
+    pub(super) fn all_sagas(&self) -> u64 {
+        self.all * u64::from(self.sagas_per_call)
     }
 
     /// The latency that a share (0 to 1) of the calls did not exceed, by the nearest rank.
@@ -149,7 +161,7 @@ where
         tally.latencies.sort_unstable();
         let (elapsed, cpu_seconds) = measured.next().unwrap_or_default();
         let Tally { latencies, all, failures, first_failure } = tally;
-        Load { latencies, elapsed, all, failures, cpu_seconds, first_failure }
+        Load { latencies, elapsed, all, sagas_per_call: 1, failures, cpu_seconds, first_failure }
     }))
 }
 
@@ -229,6 +241,7 @@ mod tests {
             latencies: (1..=100).map(Duration::from_millis).collect(),
             elapsed: Duration::from_secs(10),
             all: 100,
+            sagas_per_call: 1,
             failures: 0,
             cpu_seconds: None,
             first_failure: None,

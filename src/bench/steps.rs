@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use engine::{
-    Batch, Engine, NothingToUndo, Outcome, Outcomes, Saga, SagaName, Status, StepError, TransactionStep, Tx,
+    Batch, Definition, Engine, GraphError, NothingToUndo, Outcome, Outcomes, Saga, SagaName, Status,
+    StepError, TransactionStep, Tx,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,11 +24,11 @@ use crate::{
 
 /// Longer than any saga takes with any number of callers.
 const SAGA_TIMEOUT: Duration = Duration::from_mins(1);
-const THREE_STEPS: SagaName<Nothing> = SagaName::new("bench-three-steps");
+pub(super) const THREE_STEPS: SagaName<Nothing> = SagaName::new("bench-three-steps");
 const NAMES: [&str; 3] = ["first", "second", "third"];
 
 #[derive(Serialize, Deserialize, JsonSchema)]
-struct Nothing {}
+pub(super) struct Nothing {}
 
 /// A step that is recorded like any other and does nothing.
 struct Noop<const NUMBER: usize>;
@@ -43,6 +44,10 @@ impl<const NUMBER: usize> TransactionStep for Noop<NUMBER> {
     }
 }
 
+pub(super) fn three_steps() -> Result<Definition, GraphError> {
+    Saga::named(THREE_STEPS).then(Noop::<0>).then(Noop::<1>).then(Noop::<2>).build()
+}
+
 /// Runs sagas through the same workers as `sagaline work`, in this process.
 ///
 /// # Errors
@@ -54,8 +59,8 @@ pub(super) async fn run(
 ) -> anyhow::Result<Load> {
     let options = pool::connect_options(database.url(), PoolUse::Workers)?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
-    let saga = Saga::named(THREE_STEPS).then(Noop::<0>).then(Noop::<1>).then(Noop::<2>).build()?;
-    let engine = Engine::builder(pool.clone()).register(saga).lease(config.workers.lease).build()?;
+    let engine =
+        Engine::builder(pool.clone()).register(three_steps()?).lease(config.workers.lease).build()?;
 
     let stop = CancellationToken::new();
     let workers = Workers::builder(engine.clone())

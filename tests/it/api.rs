@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod breakers;
+mod children;
 mod choices;
 mod contract;
 mod database_down;

@@ -44,9 +44,10 @@ const OPEN_TEXTS: [&str; 32] = [
     "text",
 ];
 /// More of them.
-const OTHER_OPEN_TEXTS: [&str; 13] = [
+const OTHER_OPEN_TEXTS: [&str; 14] = [
     "business_key",
     "category",
+    "choice",
     "kind",
     "next_cursor",
     "note",

@@ -1,12 +1,15 @@
 //! The chain of a saga under construction, without the types of its steps: the nodes of its graph, their code, and where
 //! each output is stored.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
 
 use crate::{
     definition::{
+        child::{Children, Each, ErasedChildren},
+        children::{ChildrenAction, Plan},
         choice::ChoiceAction,
         computed::Computed,
         erased::{CallAction, ErasedStep, TransactionAction},
@@ -16,12 +19,14 @@ use crate::{
         wait::{AwaitedSignal, WaitAction, WaitEnd},
     },
     model::{
+        child::EachEnded,
         error::GraphError,
-        graph::{Node, WaitNode},
+        graph::{ChildrenNode, Node, WaitNode},
         kinds::{Placement, StepKind, UndoKind},
         open_choice::OpenChoice,
         retry::RetryPolicy,
         signal::{SignalMessage, SignalName, SignalWait},
+        stored_value::StoredValue,
     },
 };
 
@@ -224,6 +229,76 @@ impl Chain {
         self.sources.push(source.into());
     }
 
+    /// Adds a step with children that read from the list `L`.
+    pub(super) fn children<L: HList, C: Children<L, At>, At>(
+        &mut self,
+        name: &'static str,
+        kind: StepKind,
+        children: C,
+        settled: bool,
+    ) {
+        let sources: Vec<Vec<String>> = C::places().iter().map(|places| self.names_at(places)).collect();
+        let ErasedChildren(children) = children.erased(name, &sources);
+        let definitions = children.iter().map(|child| child.definition.into()).collect();
+        let node = self.node_with_children(
+            name,
+            kind,
+            &sources.concat(),
+            ChildrenNode { definitions, at_most: None, settled },
+        );
+        let read = if settled { decodes::<C::Ends> } else { decodes::<C::Results> };
+        let action = ChildrenAction {
+            name,
+            at_most: children.len(),
+            plan: Plan::Fixed(children),
+            settled,
+            output_index: L::LENGTH,
+            output: if settled { C::ends } else { C::results },
+            read_output: read,
+        };
+        self.push(node, Arc::new(action), L::LENGTH);
+    }
+
+    /// Adds a step with a child for each of the items that are computed from the list `L`.
+    pub(super) fn for_each<L: HList, X, At>(&mut self, name: &'static str, each: Each<X>)
+    where
+        X: FromOutputs<L, At> + 'static,
+    {
+        let Each { definition, items, at_most, settled } = each;
+        let reads = self.names_at(&X::places());
+        let input = StepInput::new::<L, At>(name, &reads);
+        let children = ChildrenNode { definitions: vec![definition.into()], at_most: Some(at_most), settled };
+        let node = self.node_with_children(name, StepKind::ForEach, &reads, children);
+        let plan = Computed::new(input, move |read: &X, wanted: Range<usize>| items(read, wanted));
+        let action = ChildrenAction {
+            name,
+            at_most: usize::try_from(at_most).unwrap_or(usize::MAX),
+            plan: Plan::Each(plan),
+            settled,
+            output_index: L::LENGTH,
+            output: |_| Err("its output is counts".into()),
+            read_output: decodes::<EachEnded>,
+        };
+        self.push(node, Arc::new(action), L::LENGTH);
+    }
+
+    fn node_with_children(
+        &self,
+        name: &'static str,
+        kind: StepKind,
+        reads: &[String],
+        children: ChildrenNode,
+    ) -> Node {
+        let placement = self.next_placement();
+        let undo = match placement {
+            Placement::BeforePivot => UndoKind::HasUndo,
+            Placement::Pivot | Placement::AfterPivot => UndoKind::ForwardOnly,
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        let reads: Vec<String> = reads.iter().filter(|read| seen.insert((*read).clone())).cloned().collect();
+        Node { undo, children: Some(children), ..node(name, kind, placement, reads) }
+    }
+
     /// Adds a choice whose predicate reads from the list `L`. What is added next is its arm `yes`.
     pub(super) fn choose<L: HList, X, At>(
         &mut self,
@@ -281,6 +356,10 @@ impl Chain {
     }
 }
 
+fn decodes<T: DeserializeOwned>(stored: &StoredValue) -> Result<(), serde_json::Error> {
+    stored.decode::<T>().map(drop)
+}
+
 /// A step without an undo; the behaviour of a wait or a choice.
 fn node(name: &'static str, kind: StepKind, placement: Placement, reads: Vec<String>) -> Node {
     Node {
@@ -294,6 +373,7 @@ fn node(name: &'static str, kind: StepKind, placement: Placement, reads: Vec<Str
         retry: RetryPolicy::TRANSACTION,
         undo_retry: RetryPolicy::UNDO,
         wait: None,
+        children: None,
         choice: None,
         arm: None,
         next: None,

@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use crate::{
     definition::{
+        children::ChildrenAction,
         choice::ChoiceAction,
+        computed::Uncomputed,
         no_rate::NoRate,
         running_call::RunningCall,
         start_context::StartContext,
@@ -19,7 +21,7 @@ use crate::{
     model::{
         error::StepError,
         ids::SagaId,
-        outcome::{Cause, Failure, Outcome, UndoOutcome},
+        outcome::{Cause, Failure, Outcome, Retry, UndoOutcome},
         status::Direction,
         stored_value::{StoredValue, StoredValues, TooLarge},
     },
@@ -108,6 +110,15 @@ impl StepAnswer {
     }
 }
 
+impl From<Uncomputed> for StepAnswer {
+    fn from(uncomputed: Uncomputed) -> Self {
+        match uncomputed {
+            Uncomputed::Unreadable(error) => Self::InputUnreadable(error),
+            Uncomputed::Failed(error) => Self::Outcome(Outcome::Retry(Retry::message(error))),
+        }
+    }
+}
+
 pub(crate) trait ErasedStep: Send + Sync {
     /// The stored name.
     fn name(&self) -> &str;
@@ -152,6 +163,11 @@ pub(crate) trait ErasedStep: Send + Sync {
 
     /// The step as one that waits; `None` for all others.
     fn wait(&self) -> Option<&WaitAction> {
+        None
+    }
+
+    /// The step as one with children; `None` for all others.
+    fn children(&self) -> Option<&ChildrenAction> {
         None
     }
 

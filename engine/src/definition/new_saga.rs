@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     definition::start_context::StartContext,
-    model::{begins::Begins, ids::SagaId, signal::Signal, stored_value::StoredValue},
+    model::{begins::Begins, child::ChildOf, ids::SagaId, signal::Signal, stored_value::StoredValue},
 };
 
 /// A saga to be started.
@@ -28,6 +28,8 @@ pub struct NewSaga {
     pub(crate) begins: Option<Begins>,
     /// Instead of that of its definition.
     pub(crate) deadline: Option<Duration>,
+    /// Its place among the children of another saga.
+    pub(crate) child_of: Option<ChildOf>,
 }
 
 impl NewSaga {
@@ -45,9 +47,22 @@ impl NewSaga {
         let input = StoredValue::encode(input).map_err(|error| format!("it {error}"));
         let id = SagaId::generate();
         let (business_key, trace, context) = (None, None, StartContext::default());
-        let (signal, begins, deadline) = (None, None, None);
+        let (signal, begins, deadline, child_of) = (None, None, None, None);
         let checked = false;
-        Self { id, definition, input, typed, checked, business_key, trace, context, signal, begins, deadline }
+        Self {
+            id,
+            definition,
+            input,
+            typed,
+            checked,
+            business_key,
+            trace,
+            context,
+            signal,
+            begins,
+            deadline,
+            child_of,
+        }
     }
 
     /// Sets the saga's id, for a caller that also stores it elsewhere.
@@ -103,6 +118,11 @@ impl NewSaga {
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
+    }
+
+    /// Makes it a child.
+    pub(crate) fn child_of(self, child_of: ChildOf) -> Self {
+        Self { child_of: Some(child_of), ..self }
     }
 
     /// As [`NewSaga::trace`], unless a `traceparent` is already set.

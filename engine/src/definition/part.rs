@@ -3,15 +3,21 @@
 use std::{marker::PhantomData, time::Duration};
 
 use chrono::{DateTime, Utc};
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     definition::{
         chain::Chain,
+        child::{Child, Children, Each},
         inputs::{FromOutputs, HCons, HList, HNil, Hidden, Perhaps, Within},
         label::Of,
         step::{CallStep, TransactionStep},
     },
-    model::signal::{SignalMessage, SignalName, SignalWait, Signalled, Slept},
+    model::{
+        child::{ChildEnd, EachEnded},
+        kinds::StepKind,
+        signal::{SignalMessage, SignalName, SignalWait, Signalled, Slept},
+    },
 };
 
 /// An arm of a choice under construction: `Own` lists the outputs of its steps so far, `Base` what its steps can read from
@@ -90,6 +96,63 @@ impl<Own: HList, Base: HList> Part<Own, Base> {
     {
         let placement = self.chain.next_placement();
         self.chain.signal_until::<Within<Own, Base>, T, X, At>(name, placement, signal, until);
+        self.retyped()
+    }
+
+    /// As [`Saga::child`](crate::Saga::child).
+    pub fn child<X, At, Given>(
+        mut self,
+        name: &'static str,
+        child: Child<X, Given>,
+    ) -> Part<HCons<Given, Own>, Base>
+    where
+        X: FromOutputs<Within<Own, Base>, At> + 'static,
+        Given: Serialize + DeserializeOwned,
+    {
+        self.chain.children::<Within<Own, Base>, _, At>(name, StepKind::Child, child, false);
+        self.retyped()
+    }
+
+    /// As [`Saga::child_settled`](crate::Saga::child_settled).
+    pub fn child_settled<X, At, Given>(
+        mut self,
+        name: &'static str,
+        child: Child<X, Given>,
+    ) -> Part<HCons<ChildEnd<Given>, Own>, Base>
+    where
+        X: FromOutputs<Within<Own, Base>, At> + 'static,
+        Given: Serialize + DeserializeOwned,
+    {
+        self.chain.children::<Within<Own, Base>, _, At>(name, StepKind::Child, child, true);
+        self.retyped()
+    }
+
+    /// As [`Saga::parallel`](crate::Saga::parallel).
+    pub fn parallel<At, C: Children<Within<Own, Base>, At>>(
+        mut self,
+        name: &'static str,
+        children: C,
+    ) -> Part<HCons<C::Results, Own>, Base> {
+        self.chain.children::<Within<Own, Base>, C, At>(name, StepKind::Parallel, children, false);
+        self.retyped()
+    }
+
+    /// As [`Saga::parallel_settled`](crate::Saga::parallel_settled).
+    pub fn parallel_settled<At, C: Children<Within<Own, Base>, At>>(
+        mut self,
+        name: &'static str,
+        children: C,
+    ) -> Part<HCons<C::Ends, Own>, Base> {
+        self.chain.children::<Within<Own, Base>, C, At>(name, StepKind::Parallel, children, true);
+        self.retyped()
+    }
+
+    /// As [`Saga::for_each`](crate::Saga::for_each).
+    pub fn for_each<X, At>(mut self, name: &'static str, each: Each<X>) -> Part<HCons<EachEnded, Own>, Base>
+    where
+        X: FromOutputs<Within<Own, Base>, At> + 'static,
+    {
+        self.chain.for_each::<Within<Own, Base>, X, At>(name, each);
         self.retyped()
     }
 

@@ -84,6 +84,49 @@ pub enum GraphError {
         /// The name of the choice.
         choice: String,
     },
+    /// A step has a child whose definition is not registered.
+    #[error(
+        "step `{step}` of saga `{saga}` has the child `{child}`, which is not registered: register it, too"
+    )]
+    NoSuchChild {
+        /// The name of the saga.
+        saga: String,
+        /// The name of the step.
+        step: String,
+        /// The name of the child's definition.
+        child: String,
+    },
+    /// A child that has to be undone if its parent compensates has a pivot.
+    #[error(
+        "step `{step}` of saga `{saga}` is before its pivot (or it has none), where its child `{child}` is undone if it \
+         compensates, but that has a pivot: move the step behind the pivot, or take the pivot out of the child"
+    )]
+    ChildHasPivot {
+        /// The name of the saga.
+        saga: String,
+        /// The name of the step.
+        step: String,
+        /// The name of the child's definition.
+        child: String,
+    },
+    /// A definition has itself among its descendants.
+    #[error(
+        "saga `{saga}` contains itself (through {through}): a tree of sagas has an end, so let it start another with `tx.start`"
+    )]
+    ContainsItself {
+        /// The name of the saga.
+        saga: String,
+        /// Its ancestors, the topmost first.
+        through: String,
+    },
+    /// A definition has too many generations of children.
+    #[error("saga `{saga}` has descendants with more than {deepest} ancestors: flatten the tree")]
+    TooDeep {
+        /// The name of the topmost saga.
+        saga: String,
+        /// How many ancestors a saga may have.
+        deepest: u16,
+    },
     /// A retry policy is wrong.
     #[error("step `{step}` of saga `{saga}`: {reason}")]
     BadPolicy {
@@ -226,7 +269,7 @@ pub enum DeadJobError {
     /// An operator has already retried or discarded it.
     #[error("the dead job was already {0}")]
     AlreadyResolved(String),
-    /// A discard would leave effects that are not undone.
+    /// A discard would leave effects that are not undone, or children that have not ended.
     #[error("{why}; retry it once the cause is fixed, or force the discard")]
     NotUndone {
         /// The step at which the saga died.

@@ -37,6 +37,9 @@ pub struct Node {
     /// What the step waits for; `None` for all but sleeps and signals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<WaitNode>,
+    /// The sagas that the step starts and waits for; `None` for all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub children: Option<ChildrenNode>,
     /// Where the arms of a choice begin; `None` for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choice: Option<ChoiceNode>,
@@ -46,6 +49,17 @@ pub struct Node {
     /// The index of the step that follows, if it is not the next of the list: the step ends an arm that others follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<usize>,
+}
+
+/// The sagas that a step of a [`Graph`] starts and waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildrenNode {
+    /// The names of their definitions: for a `for_each` one, for all others one a child, in order.
+    pub definitions: Vec<String>,
+    /// How many are open at a time, if there is one for each item.
+    pub at_most: Option<u32>,
+    /// Whether every end of a child is data. Otherwise the first that does not complete fails the step.
+    pub settled: bool,
 }
 
 /// Where the arms of a choice begin. An arm without steps begins where both end.
@@ -106,7 +120,7 @@ pub struct Graph {
     /// The steps in order. The steps of a choice's arms stand behind it, those of the arm `yes` first.
     pub steps: Vec<Node>,
     /// `g1:` and a hash of what a saga in progress depends on: the definition's name and revision, and of each step the
-    /// name, kind, entry, placement and undo, the signal for which it waits, and the arm that it is in, in order. Graphs with
+    /// name, kind, entry, placement and undo, the signal for which it waits, its children and the arm that it is in, in order. Graphs with
     /// the same hash can continue each other's sagas.
     pub hash: String,
 }
@@ -254,6 +268,9 @@ impl Graph {
                 StepKind::Sleep => "sleep",
                 StepKind::Signal => "signal",
                 StepKind::Choice => "choice",
+                StepKind::Child => "child",
+                StepKind::Parallel => "parallel",
+                StepKind::ForEach => "for-each",
             };
             let entry = if node.entry { "entry" } else { "step" };
             let placement = match node.placement {
@@ -268,6 +285,9 @@ impl Graph {
             words.extend([entry, " ", &node.name, " ", kind, " ", placement, " ", undo]);
             if let Some(signal) = node.signal() {
                 words.extend([" for ", signal]);
+            }
+            if let Some(ChildrenNode { definitions, settled, .. }) = &node.children {
+                words.extend([" of ", &definitions.join(" "), if *settled { " settled" } else { "" }]);
             }
             if let Some(NodeArm { choice, arm }) = &node.arm {
                 let arm = match arm {

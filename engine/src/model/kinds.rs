@@ -18,6 +18,12 @@ pub enum StepKind {
     Signal,
     /// Nothing: it decides which steps follow.
     Choice,
+    /// Another saga, whose end it waits for.
+    Child,
+    /// Several sagas side by side, whose ends it waits for.
+    Parallel,
+    /// A saga for each of many items, whose ends it waits for.
+    ForEach,
 }
 
 impl StepKind {
@@ -33,15 +39,25 @@ impl StepKind {
     pub fn is_wait(self) -> bool {
         match self {
             Self::Sleep | Self::Signal => true,
-            Self::Transaction | Self::Call | Self::Choice => false,
+            Self::Transaction | Self::Call | Self::Choice | Self::Child | Self::Parallel | Self::ForEach => {
+                false
+            }
         }
     }
 
-    /// Whether a step of this kind runs an action of its own. The others are waits and choices.
+    /// Whether a step of this kind runs an action of its own. The others are waits, choices and those with children.
     pub fn has_action(self) -> bool {
         match self {
             Self::Transaction | Self::Call => true,
-            Self::Sleep | Self::Signal | Self::Choice => false,
+            Self::Sleep | Self::Signal | Self::Choice | Self::Child | Self::Parallel | Self::ForEach => false,
+        }
+    }
+
+    /// Whether a step of this kind has children.
+    pub fn has_children(self) -> bool {
+        match self {
+            Self::Child | Self::Parallel | Self::ForEach => true,
+            Self::Transaction | Self::Call | Self::Sleep | Self::Signal | Self::Choice => false,
         }
     }
 }

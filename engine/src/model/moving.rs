@@ -17,7 +17,14 @@ pub(crate) fn check(from: &Graph, to: &Graph, state: &State) -> Result<(), Strin
         return Err(format!("it is {}, and only running sagas can be moved", state.status));
     }
     if state.in_doubt {
-        return Err("the call at which it stands may have been made".into());
+        let at = from.steps.get(state.step_index);
+        let has_children = at.is_some_and(|node| node.kind.has_children());
+        let why = if has_children {
+            "it has open children"
+        } else {
+            "the call at which it stands may have been made"
+        };
+        return Err(why.into());
     }
     if state.step_index >= from.steps.len() {
         return Err("its own graph does not have the step at which it stands".into());
@@ -40,6 +47,8 @@ fn difference(node: &Node, other: Option<&Node>, nth: usize) -> Option<String> {
         "is of another kind in the other graph"
     } else if node.signal() != other.signal() {
         "waits for another signal in the other graph"
+    } else if node.children != other.children {
+        "has other children in the other graph"
     } else if node.arm != other.arm {
         "is in another arm in the other graph"
     } else if node.entry != other.entry {

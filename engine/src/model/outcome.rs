@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
+use crate::model::ids::SagaId;
+
 /// The outcome of one attempt of an action, for one saga.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome<O> {
@@ -123,13 +125,27 @@ impl Failure {
     /// The code of a failure for good that the engine itself causes: the step was out of attempts.
     pub const ATTEMPTS_EXHAUSTED: &'static str = "attempts-exhausted";
 
+    /// The code of a failure for good that the engine itself causes: a child of the step did not complete.
+    pub const CHILD_FAILED: &'static str = "child-failed";
+    /// The code of a failure for good that the engine itself causes: a step would have more than 10,000 children.
+    pub const TOO_MANY_CHILDREN: &'static str = "too-many-children";
+    /// The code of a failure for good that the engine itself causes: a child would have more than eight ancestors.
+    pub const TOO_DEEP: &'static str = "too-deep";
+
     /// The code with which the engine refuses a start: a signal that was to be sent with it was refused.
     pub const SIGNAL_REFUSED: &'static str = "signal-refused";
 
     /// Whether the engine caused the failure, and not an answer of the step. Its message is then meant for operators.
     pub fn is_of_the_engine(&self) -> bool {
-        [Self::OUTPUT_TOO_LARGE, Self::POSTPONED_TOO_LONG, Self::ATTEMPTS_EXHAUSTED]
-            .contains(&self.code.as_str())
+        [
+            Self::OUTPUT_TOO_LARGE,
+            Self::POSTPONED_TOO_LONG,
+            Self::ATTEMPTS_EXHAUSTED,
+            Self::CHILD_FAILED,
+            Self::TOO_MANY_CHILDREN,
+            Self::TOO_DEEP,
+        ]
+        .contains(&self.code.as_str())
     }
 
     /// Creates a failure without details.
@@ -167,6 +183,13 @@ pub enum Cause {
     },
     /// The saga's deadline passed before its pivot.
     DeadlinePassed,
+    /// The saga that started it as its child compensates.
+    Parent {
+        /// The parent.
+        saga_id: SagaId,
+        /// Why the parent compensates.
+        cause: Box<Cause>,
+    },
 }
 
 /// What caused a cancel.
@@ -214,7 +237,20 @@ impl Cause {
                 CancelOrigin::Discarded | CancelOrigin::Expired => true,
                 CancelOrigin::Requested => false,
             },
-            Self::Failed { .. } | Self::DeadlinePassed => false,
+            Self::Failed { .. } | Self::DeadlinePassed | Self::Parent { .. } => false,
+        }
+    }
+
+    /// The cause without the details of failures, which may be large.
+    pub(crate) fn without_details(self) -> Self {
+        match self {
+            Self::Failed { step, failure } => {
+                Self::Failed { step, failure: failure.with(serde_json::Value::Null) }
+            }
+            Self::Parent { saga_id, cause } => {
+                Self::Parent { saga_id, cause: Box::new(cause.without_details()) }
+            }
+            other @ (Self::Cancelled { .. } | Self::DeadlinePassed) => other,
         }
     }
 
@@ -228,6 +264,9 @@ impl Cause {
                 CancelOrigin::Expired => format!("expired: {reason}"),
             },
             Self::DeadlinePassed => "the deadline passed".into(),
+            Self::Parent { saga_id, cause } => {
+                format!("its parent {saga_id} compensates: {}", cause.sentence())
+            }
         }
     }
 }

@@ -37,13 +37,16 @@ pub(crate) fn replay(
 fn event(graph: &Graph, state: &State, entry: &HistoryEntry, cause: Option<&Cause>) -> Result<Event, String> {
     let failure = || match cause {
         Some(Cause::Failed { failure, .. }) => failure.clone(),
-        Some(Cause::Cancelled { .. } | Cause::DeadlinePassed) | None => Failure::new("unknown", "unknown"),
+        Some(Cause::Cancelled { .. } | Cause::DeadlinePassed | Cause::Parent { .. }) | None => {
+            Failure::new("unknown", "unknown")
+        }
     };
     let chooses = graph.steps.get(state.step_index).is_some_and(|node| node.choice.is_some());
     Ok(match entry.outcome {
         HistoryOutcome::Started => Event::AttemptStarted,
         HistoryOutcome::Done if chooses => Event::Chosen(arm(entry)?),
         HistoryOutcome::Done => Event::Done,
+        HistoryOutcome::Opened => Event::Opened,
         HistoryOutcome::Retry => Event::Retry(Counts::Attempt),
         HistoryOutcome::Snoozed => Event::Retry(Counts::Snooze),
         HistoryOutcome::Failed => Event::Failed(failure()),
@@ -53,6 +56,9 @@ fn event(graph: &Graph, state: &State, entry: &HistoryEntry, cause: Option<&Caus
         HistoryOutcome::Cancelled => match cause {
             Some(Cause::Cancelled { actor, reason, origin }) => {
                 Event::Cancel { actor: actor.clone(), reason: reason.clone(), origin: *origin }
+            }
+            Some(Cause::Parent { saga_id, cause }) => {
+                Event::ParentCompensates { saga: *saga_id, cause: (**cause).clone() }
             }
             Some(Cause::Failed { .. } | Cause::DeadlinePassed) | None => {
                 Event::Cancel { actor: String::new(), reason: String::new(), origin: CancelOrigin::Requested }
@@ -69,4 +75,82 @@ fn arm(entry: &HistoryEntry) -> Result<Arm, String> {
     let stored = entry.output.as_ref().and_then(serde_json::Value::as_str);
     let arm = stored.and_then(|stored| stored.parse().ok());
     arm.ok_or_else(|| format!("entry {} names no arm of the choice `{}`", entry.seq, entry.step))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::model::{
+        status::Status,
+        transition::tests::{events, graphs},
+    };
+
+    /// The entry that an event leaves in the history; none if it leaves none.
+    fn entry(graph: &Graph, state: &State, event: &Event, seq: i32) -> Option<HistoryEntry> {
+        let outcome = match event {
+            Event::AttemptStarted | Event::Released | Event::Waiting => return None,
+            Event::Done | Event::Chosen(_) => HistoryOutcome::Done,
+            Event::Opened => HistoryOutcome::Opened,
+            Event::Retry(Counts::Attempt) => HistoryOutcome::Retry,
+            Event::Retry(Counts::Snooze) => HistoryOutcome::Snoozed,
+            Event::Lost => HistoryOutcome::Lost,
+            Event::Exhausted(_) => HistoryOutcome::Exhausted,
+            Event::Failed(_) => HistoryOutcome::Failed,
+            Event::Cancel { .. } | Event::ParentCompensates { .. } => HistoryOutcome::Cancelled,
+            Event::DeadlinePassed => HistoryOutcome::DeadlinePassed,
+            Event::DeadLettered => HistoryOutcome::DeadLettered,
+            Event::Retried => HistoryOutcome::Retried,
+            Event::Discarded => HistoryOutcome::Discarded,
+        };
+        let output = match event {
+            Event::Chosen(arm) => Some(Value::from(arm.name())),
+            _ => None,
+        };
+        Some(HistoryEntry {
+            seq,
+            step: graph.steps[state.step_index].name.clone(),
+            direction: state.direction,
+            outcome,
+            attempt: state.attempt,
+            started_at: DateTime::UNIX_EPOCH,
+            duration_ms: 0,
+            output,
+            error: Vec::new(),
+            details: None,
+            worker: None,
+            epoch: 1,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_history_folds_to_the_state_that_its_saga_reached(
+            graph in graphs(), script in prop::collection::vec(events(), 0..60),
+        ) {
+            let mut state = State::initial();
+            let mut history = Vec::new();
+            for event in script {
+                let Ok((after, _)) = transition(&graph, &state, &event) else { continue };
+                history.extend(entry(&graph, &state, &event, i32::try_from(history.len()).unwrap() + 1));
+                let ends = event == Event::Discarded;
+                state = after;
+                if ends {
+                    break;
+                }
+            }
+            let replayed = replay(&graph, &history, state.cause.as_ref()).map_err(TestCaseError::fail)?;
+            let what = |state: &State| {
+                let State { status, step_index, direction, in_doubt, arms, round, .. } = state.clone();
+                (status, step_index, direction, in_doubt, arms, round)
+            };
+            prop_assert_eq!(what(&replayed), what(&state));
+            if state.status == Status::Compensated {
+                prop_assert_eq!(&replayed.cause, &state.cause);
+            }
+        }
+    }
 }

@@ -33,6 +33,7 @@ pub(crate) fn node(name: &str, kind: StepKind) -> Node {
         retry: RetryPolicy::TRANSACTION,
         undo_retry: RetryPolicy::UNDO,
         wait: None,
+        children: None,
         choice: None,
         arm: None,
         next: None,

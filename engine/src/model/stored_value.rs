@@ -52,7 +52,7 @@ impl<T> From<T> for Shared<T> {
 
 /// Stored JSON, and the value of the first type to which it was decoded.
 #[derive(Clone)]
-pub(crate) struct StoredValue(Arc<Inner>);
+pub struct StoredValue(Arc<Inner>);
 
 struct Inner {
     stored: Arc<RawValue>,

@@ -5,6 +5,7 @@
 use crate::model::{
     arms::{Arm, Arms},
     graph::{ChoiceNode, Graph},
+    ids::SagaId,
     kinds::{Placement, StepKind},
     outcome::{CancelOrigin, Cause, Counts, Failure},
     status::{Direction, Status, StepSide},
@@ -26,12 +27,15 @@ pub struct State {
     pub attempt: u32,
     /// How often in a row an attempt was lost with its process.
     pub lost_attempts: u32,
-    /// Whether an earlier attempt of this call may have happened.
+    /// Whether an earlier attempt of this call may have happened, or the step has opened children: it is undone if the saga
+    /// compensates.
     pub in_doubt: bool,
     /// Why the saga compensates.
     pub cause: Option<Cause>,
     /// The arms that the saga has taken. They stay when it compensates.
     pub arms: Arms,
+    /// How often the step with children at which it stands was begun anew after it had failed.
+    pub round: u32,
 }
 
 impl State {
@@ -51,6 +55,7 @@ impl State {
             in_doubt: false,
             cause: None,
             arms: Arms::default(),
+            round: 0,
         }
     }
 }
@@ -64,6 +69,15 @@ pub enum Event {
     Released,
     /// The saga waits at its step for a time or a message that has not come.
     Waiting,
+    /// The step has opened its first children, and waits for their ends.
+    Opened,
+    /// The saga that started it as its child compensates.
+    ParentCompensates {
+        /// The parent.
+        saga: SagaId,
+        /// Why it compensates.
+        cause: Cause,
+    },
     /// The attempt was lost with its process, and another worker takes over.
     Lost,
     /// The attempt succeeded.
@@ -135,15 +149,19 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
         }
         Event::Released => moving(state)
             .map(|state| (State { attempt: state.attempt.saturating_sub(1), ..state }, Next::Work)),
-        Event::Waiting if is_wait(graph, state) => {
+        Event::Waiting if is_wait(graph, state) || has_children(graph, state) => {
             moving(state).map(|state| (State { attempt: 0, lost_attempts: 0, ..state }, Next::Wait))
         }
+        Event::Opened if has_children(graph, state) && state.direction == Direction::Action => {
+            moving(state).map(|state| (State { in_doubt: true, ..state }, Next::Work))
+        }
+        Event::ParentCompensates { saga, cause } => parent_compensates(graph, state, *saga, cause),
         Event::Lost => moving(state).map(|state| {
             let in_doubt = state.in_doubt || is_call_action(graph, &state);
             (State { lost_attempts: state.lost_attempts + 1, in_doubt, ..state }, Next::Work)
         }),
         Event::Done if choice(graph, state).is_none() => Ok(done(graph, moving(state)?)),
-        Event::Waiting | Event::Done => Err(Refusal::Impossible),
+        Event::Waiting | Event::Done | Event::Opened => Err(Refusal::Impossible),
         Event::Chosen(arm) => {
             let choice = choice(graph, state).ok_or(Refusal::Impossible)?;
             let state = State { arms: state.arms.and(*arm), ..moving(state)? };
@@ -168,7 +186,7 @@ pub fn transition(graph: &Graph, state: &State, event: &Event) -> Result<(State,
         Event::DeadlinePassed => interrupt(graph, state, || Cause::DeadlinePassed),
         Event::DeadLettered => moving(state).map(dead_letter),
         Event::Retried => match state.status {
-            Status::Dead => Ok((retry_dead(state), Next::Work)),
+            Status::Dead => Ok((retry_dead(graph, state), Next::Work)),
             Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {
                 Err(Refusal::Impossible)
             }
@@ -227,6 +245,10 @@ fn is_wait(graph: &Graph, state: &State) -> bool {
         && graph.steps.get(state.step_index).is_some_and(|node| node.kind.is_wait())
 }
 
+fn has_children(graph: &Graph, state: &State) -> bool {
+    graph.steps.get(state.step_index).is_some_and(|node| node.kind.has_children())
+}
+
 /// The choice at which the saga stands. (Choices have no undo.)
 fn choice(graph: &Graph, state: &State) -> Option<ChoiceNode> {
     graph.steps.get(state.step_index).filter(|_| state.direction == Direction::Action)?.choice
@@ -242,7 +264,7 @@ fn done(graph: &Graph, state: State) -> (State, Next) {
 
 /// The state before the first attempt of a side.
 fn fresh(state: State) -> State {
-    State { attempt: 0, lost_attempts: 0, in_doubt: false, ..state }
+    State { attempt: 0, lost_attempts: 0, in_doubt: false, round: 0, ..state }
 }
 
 /// Goes on with this step; behind the last one the saga has completed.
@@ -287,10 +309,32 @@ fn interrupt(graph: &Graph, state: &State, cause: impl FnOnce() -> Cause) -> Res
     }
 }
 
+/// A child that has completed is undone from behind its last step. One that has a pivot can't be.
+fn parent_compensates(
+    graph: &Graph,
+    state: &State,
+    saga: SagaId,
+    cause: &Cause,
+) -> Result<(State, Next), Refusal> {
+    let cause = Cause::Parent { saga_id: saga, cause: Box::new(cause.clone()) };
+    match state.status {
+        Status::Completed if graph.pivot().is_some() => Err(Refusal::PastPivot),
+        Status::Completed => Ok(undo_from(graph, turned(state, cause), graph.steps.len())),
+        Status::Running | Status::Compensating | Status::Compensated | Status::Dead => {
+            interrupt(graph, state, || cause)
+        }
+    }
+}
+
 /// Starts compensating. The current step itself is undone only if it may have happened.
 fn compensate(graph: &Graph, state: &State, cause: Cause) -> (State, Next) {
     let beyond = if state.in_doubt { state.step_index + 1 } else { state.step_index };
-    let turned = State {
+    undo_from(graph, turned(state, cause), beyond)
+}
+
+/// The state in which the saga begins to compensate, before it is known with which step.
+fn turned(state: &State, cause: Cause) -> State {
+    State {
         status: Status::Compensating,
         direction: Direction::Undo,
         attempt: 0,
@@ -299,8 +343,8 @@ fn compensate(graph: &Graph, state: &State, cause: Cause) -> (State, Next) {
         cause: Some(cause),
         step_index: state.step_index,
         arms: state.arms.clone(),
-    };
-    undo_from(graph, turned, beyond)
+        round: 0,
+    }
 }
 
 /// Moves to the last step with an undo that the saga passed before it came to `beyond`; if there is none, it is
@@ -316,13 +360,19 @@ fn dead_letter(state: State) -> (State, Next) {
     (State { status: Status::Dead, ..state }, Next::Rest)
 }
 
-fn retry_dead(state: &State) -> State {
+fn retry_dead(graph: &Graph, state: &State) -> State {
+    // Behind the pivot the children that did not complete are opened anew, unless that is data. Before it, the first one
+    // fails the step.
+    let node = graph.steps.get(state.step_index).filter(|node| node.placement == Placement::AfterPivot);
+    let is_settled = node.and_then(|node| node.children.as_ref()).is_none_or(|children| children.settled);
+    let begins_anew = state.direction == Direction::Action && state.in_doubt && !is_settled;
+    let round = state.round + u32::from(begins_anew);
     let status = match state.direction {
         Direction::Action => Status::Running,
         Direction::Undo => Status::Compensating,
     };
-    State { status, attempt: 0, lost_attempts: 0, ..state.clone() }
+    State { status, attempt: 0, lost_attempts: 0, round, ..state.clone() }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::model::{
     arms::Arms,
+    child::ChildOf,
     ids::{SagaId, WorkerId},
     outcome::Cause,
     progress::ReportedProgress,
@@ -51,7 +52,7 @@ pub struct SagaView {
     /// Whether a cancel was requested that no worker has acted on yet.
     pub cancel_requested: bool,
     /// What the saga waits for besides its due time, if nobody holds it: `sleep` (a time), `signal` (a message, or a time),
-    /// `version` (a process that knows its graph), `lock` (a lock that another transaction holds, or its turn at a step that
+    /// `children` (their ends), `version` (a process that knows its graph), `lock` (a lock that another transaction holds, or its turn at a step that
     /// is slow).
     pub waits_for: Option<String>,
     /// When the sleep, or the wait for a signal, ends at the latest that the saga has entered at its step.
@@ -63,6 +64,8 @@ pub struct SagaView {
     /// How far the call at this side of the step is, as it reported last. It is kept while the saga waits for the next
     /// attempt or is dead.
     pub progress: Option<ReportedProgress>,
+    /// Its place among the children of another saga, if it is one.
+    pub child_of: Option<ChildOf>,
     /// When the saga was started.
     pub created_at: DateTime<Utc>,
     /// When the saga completed, was compensated, or was given up.
@@ -130,6 +133,8 @@ pub enum HistoryOutcome {
     Started,
     /// The attempt succeeded.
     Done,
+    /// The first children of the step were started.
+    Opened,
     /// The attempt failed and is repeated.
     Retry,
     /// Nothing was attempted; the work was snoozed.
@@ -180,9 +185,11 @@ pub struct SagaFilter {
     pub created_after: Option<DateTime<Utc>>,
     /// Only sagas started before this time.
     pub created_before: Option<DateTime<Utc>>,
+    /// Only the children of this saga.
+    pub parent: Option<SagaId>,
     /// Only unfinished sagas that have not moved for longer than this: no step was done, failed for good or undone, and
     /// no operator acted. They may have been tried again and again. One that sleeps, or waits for a signal, is not stuck
-    /// until its time is over.
+    /// until its time is over, and one that waits for its children is not.
     pub stuck_for: Option<Duration>,
 }
 
@@ -200,8 +207,13 @@ impl SagaFilter {
     /// time.
     pub fn may_scan(&self) -> bool {
         let is_common = |status| matches!(status, Status::Running | Status::Completed);
-        let conditions =
-            [self.is_by_time(), self.status.is_some(), self.business_key.is_some(), self.stuck_for.is_some()];
+        let conditions = [
+            self.is_by_time(),
+            self.status.is_some(),
+            self.business_key.is_some(),
+            self.stuck_for.is_some(),
+            self.parent.is_some(),
+        ];
         let is_among_unfinished = self.status.is_some_and(is_common) || self.stuck_for.is_some();
         is_among_unfinished || conditions.into_iter().filter(|&is_set| is_set).count() > 1
     }

@@ -14,10 +14,9 @@ use crate::{
         graph::Node,
         ids::SagaId,
         kinds::Placement,
-        outcome::CancelOrigin,
         pending_cancel::{IfLate, PendingCancel},
         status::Status,
-        transition::{Event, Refusal, State, transition},
+        transition::{Refusal, State, transition},
         views::HistoryOutcome,
     },
     operate::decision::LoadedSaga,
@@ -192,15 +191,14 @@ pub(super) enum CancelEffect {
 
 /// Decides what a cancel does to a saga; an error if it is too late.
 pub(super) fn effect_of(cancel: &PendingCancel, saga: &LoadedSaga) -> Result<CancelEffect, CancelError> {
-    if saga.row.ended {
+    let undoes_child = cancel.is_of_parent() && saga.state.status == Status::Completed;
+    if saga.row.ended && !undoes_child {
         return Err(CancelError::Ended(saga.state.status));
     }
     if saga.graph.is_unknown() {
         return Ok(CancelEffect::LeftToOthers);
     }
-    let (actor, reason) = (cancel.actor.clone(), cancel.reason.clone());
-    let event = Event::Cancel { actor, reason, origin: CancelOrigin::Requested };
-    match transition(saga.graph(), &saga.state, &event) {
+    match transition(saga.graph(), &saga.state, &cancel.event()) {
         Ok((state, _)) if !saga.is_registered() && saga.tells_observer(&state) => {
             Ok(CancelEffect::LeftToOthers)
         }

@@ -14,6 +14,7 @@ use crate::{
         ids::{DeadJobId, SagaId},
         kinds::UndoKind,
         outcome::CancelOrigin,
+        pending_cancel::{IfLate, PendingCancel},
         status::{Direction, Status},
         transition::{DiscardEffect, Event, State, discard, transition},
         views::HistoryOutcome,
@@ -218,6 +219,7 @@ async fn act(
     if planned.is_some_and(|planned| planned != effect) {
         return Err(DeadJobError::NotAsPlanned);
     }
+    let leaves_children = cancel_children(conn, &saga, effect, action, (by.actor, reason)).await?;
     let (event, outcome) = match effect {
         DeadJobEffect::Retried => (Event::Retried, HistoryOutcome::Retried),
         DeadJobEffect::Discarded(DiscardEffect::Compensate) => {
@@ -254,8 +256,37 @@ async fn act(
         store::inbox::settle(conn, &[], &noted).await?;
     }
     let why = format!("{resolution} by {}: {reason}", by.actor);
-    let after = saga.apply(core, conn, state, outcome, why).await?;
+    let mut after = saga.apply(core, conn, state, outcome, why).await?;
+    after.sent_cancels |= leaves_children;
     Ok((Acted { saga_id, effect }, after))
+}
+
+/// A saga that ends as it is must not leave children behind that run on without it: a discard of one that has any is
+/// refused, and if it is forced, they are cancelled. One that compensates undoes them itself. Returns whether there are any.
+async fn cancel_children(
+    conn: &mut PgConnection,
+    saga: &LoadedSaga,
+    effect: DeadJobEffect,
+    action: DeadJobAction,
+    (actor, reason): (&str, &str),
+) -> Result<bool, DeadJobError> {
+    match effect {
+        DeadJobEffect::Discarded(DiscardEffect::Finish | DiscardEffect::Abandon) => {}
+        DeadJobEffect::Retried | DeadJobEffect::Discarded(DiscardEffect::Compensate) => return Ok(false),
+    }
+    let open = store::children::count_open(conn, saga.saga_id.0).await?;
+    match action {
+        _ if open == 0 => Ok(false),
+        DeadJobAction::Discard(DiscardMode::Force) => {
+            let cancel = PendingCancel::new(actor, reason, IfLate::Drop);
+            store::children::cancel_open(conn, saga.saga_id.0, &cancel).await?;
+            Ok(true)
+        }
+        DeadJobAction::Discard(DiscardMode::Safe) | DeadJobAction::Retry => Err(DeadJobError::NotUndone {
+            step: saga.row.step.clone(),
+            why: format!("{open} of its children have not ended, and would go on without it"),
+        }),
+    }
 }
 
 /// Describes what a discard would leave without an undo, as far as this process knows.

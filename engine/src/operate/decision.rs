@@ -32,7 +32,7 @@ use crate::{
     },
     store::{
         self,
-        commits::{HistoryRow, LoadedSagaRow, SagaUpdate},
+        commits::{ChildrenRow, HistoryRow, LoadedSagaRow, SagaUpdate},
         saga_state::{SagaStateRow, StoredState},
     },
     support::{metrics::LATE_CANCELS, user_code::run_user_code},
@@ -153,7 +153,8 @@ impl LoadedSaga {
     pub(super) fn tells_observer(&self, state: &State) -> bool {
         let was_dead = self.state.status == Status::Dead;
         let rests = !state.status.is_active();
-        was_dead != (state.status == Status::Dead) || (rests && !was_dead)
+        let was_completed = self.state.status == Status::Completed;
+        was_dead != (state.status == Status::Dead) || (rests && !was_dead) || was_completed
     }
 
     pub(super) fn graph(&self) -> &Graph {
@@ -222,6 +223,10 @@ impl LoadedSaga {
             keeps_cancel: false,
             wait: None,
             result: None,
+            children: Some(ChildrenRow {
+                round: i32::try_from(state.round).ok().filter(|round| *round > 0),
+                ..ChildrenRow::default()
+            }),
             arms: None,
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: if outcome == HistoryOutcome::Retried { None } else { Some(why) },
@@ -232,7 +237,11 @@ impl LoadedSaga {
         if ends && self.graph().signals().next().is_some() {
             store::signals::expire(conn, &[self.saga_id.0]).await?;
         }
-        self.notify(core, conn, &state, row.error).await
+        let mut effects = self.notify(core, conn, &state, row.error).await?;
+        if ends {
+            effects.signalled.extend(self.row.parent_id.map(SagaId));
+        }
+        Ok(effects)
     }
 
     /// Tells the observer of a cancel that came too late.

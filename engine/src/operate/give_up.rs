@@ -26,7 +26,7 @@ const UNATTENDED: &str = "no operator acted on its dead job before its time to l
 pub(crate) enum Expired {
     /// The saga compensates, or has ended.
     GivenUp(CommitEffects),
-    /// The saga died while compensating, and only an operator may give it up.
+    /// The saga died while compensating, or has children that have not ended, and only an operator may give it up.
     Waits,
     /// This process does not know the saga's graph; another process may.
     Unknown,
@@ -51,6 +51,10 @@ pub(crate) async fn expire(
         DiscardEffect::Compensate => {
             let (actor, reason, origin) = (ENGINE.into(), UNATTENDED.into(), CancelOrigin::Expired);
             (Event::Cancel { actor, reason, origin }, HistoryOutcome::Cancelled)
+        }
+        // They would go on without it: only an operator may decide that.
+        DiscardEffect::Finish if store::children::count_open(conn, saga_id.0).await? > 0 => {
+            return Ok(Expired::Waits);
         }
         DiscardEffect::Finish => (Event::Discarded, HistoryOutcome::Discarded),
     };

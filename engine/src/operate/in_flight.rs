@@ -90,7 +90,8 @@ struct Kind {
 impl Engine {
     /// Counts the sagas in flight by definition, graph and step, and says of each kind whether a process like this one would
     /// go on with it: whether it knows the graph, and whether its types can read the stored inputs and outputs that the
-    /// next step needs, and the undos that may still be run.
+    /// next step needs, and the undos that may still be run. Children that have completed are among them as long as their
+    /// topmost ancestor has not ended, because they are undone if it compensates.
     ///
     /// It reads page by page, and changes nothing.
     ///
@@ -101,8 +102,11 @@ impl Engine {
         let ids = store::queries::unfinished_ids(self.pool()).await?;
         let mut conn = self.pool().acquire().await?;
         for page in ids.chunks(PAGE) {
-            for saga in read_page(&self.core, &mut conn, page).await? {
-                count(&self.core, &mut kinds, saga);
+            let undoable = store::in_flight::completed_descendants(&mut conn, page).await?;
+            for ids in std::iter::once(page).chain(undoable.chunks(PAGE)) {
+                for saga in read_page(&self.core, &mut conn, ids).await? {
+                    count(&self.core, &mut kinds, saga);
+                }
             }
         }
         Ok(kinds.into_values().collect())
@@ -241,7 +245,9 @@ fn read_all(definition: &Definition, step: &str, state: &State, values: &StoredV
     next.read(state.direction, values)?;
     let goes_back = state.direction == Direction::Undo || can_compensate(&definition.graph, state);
     let steps = &definition.graph.steps;
-    let before = definition.graph.path(&state.arms, state.step_index);
+    // A child that has completed is undone from behind its last step.
+    let beyond = if state.status == Status::Completed { steps.len() } else { state.step_index };
+    let before = definition.graph.path(&state.arms, beyond);
     let mut undone = before.filter(|at| goes_back && steps[*at].undo == UndoKind::HasUndo);
     undone.try_for_each(|at| definition.actions[at].read(Direction::Undo, values))
 }

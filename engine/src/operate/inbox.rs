@@ -145,7 +145,8 @@ async fn deliver(core: &Core, saga_id: SagaId) -> Result<Delivery, StepError> {
 async fn deliver_in(core: &Core, conn: &mut PgConnection, saga_id: SagaId) -> Result<Delivery, StepError> {
     let messages = store::inbox::unread_cancels(conn, &[saga_id.0]).await?;
     let row = store::commits::load(conn, saga_id.0, SagaLock::Wait).await?;
-    let (Some(CancelMessage { payload: first, .. }), Some(row)) = (messages.first(), row) else {
+    let has_ended = row.as_ref().is_some_and(|row| row.ended);
+    let Some((first, row)) = first_that_counts(&messages, has_ended).zip(row) else {
         return Ok(Delivery::Left);
     };
     let saga = LoadedSaga::new(core, conn, saga_id, row).await?;
@@ -185,6 +186,13 @@ async fn deliver_in(core: &Core, conn: &mut PgConnection, saga_id: SagaId) -> Re
             Ok(Delivery::Delivered(after))
         }
     }
+}
+
+/// The cancel that decides: the oldest, but a saga that has ended follows only that of its parent.
+fn first_that_counts(messages: &[CancelMessage], has_ended: bool) -> Option<&PendingCancel> {
+    let mut cancels = messages.iter().map(|message| &message.payload.0);
+    let of_parent = cancels.clone().find(|cancel| cancel.is_of_parent());
+    of_parent.filter(|_| has_ended).or_else(|| cancels.next())
 }
 
 /// The cancel of which the observer is told if it is late.

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use crate::{
     engine::Engine,
     model::{
+        child::ChildrenOf,
         dead_job::{DeadJob, DeadJobFilter, DeadJobSummary},
         ids::{DeadJobId, SagaId},
         page::{Page, PageOf},
@@ -31,6 +32,14 @@ impl Engine {
     /// When the database can't be reached.
     pub async fn saga_with_payload(&self, saga_id: SagaId) -> Result<Option<SagaPayload>, sqlx::Error> {
         store::queries::saga_with_payload(self.pool(), saga_id.0).await
+    }
+
+    /// Counts the children of a saga, for each step that has any. [`SagaFilter::parent`] lists them.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn children_of(&self, saga_id: SagaId) -> Result<Vec<ChildrenOf>, sqlx::Error> {
+        store::children::by_step(self.pool(), saga_id.0).await
     }
 
     /// Lists sagas, newest first.

@@ -7,7 +7,10 @@
 //! passes over (sagas that are unfinished, dead, ended late or kept for another time) it sees again in its next round, a
 //! day later. So claims and commits need no index for it (`docs/decisions/0030`).
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection, PgConnection};
@@ -29,6 +32,8 @@ use crate::{
 
 /// The time limit of one batch.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many descendants of sagas a batch deletes.
+const MOST_DESCENDANTS: i64 = 5_000;
 /// How long a walk rests between two rounds that begin with the first saga.
 const ROUND: TimeDelta = TimeDelta::hours(24);
 /// Ids that lie further ahead than this are no UUIDs of version 7, so they say nothing about a time. A walk looks at all of
@@ -43,7 +48,8 @@ impl Engine {
 
     /// Looks at up to `limit` sagas for each time that sagas are kept for, and deletes those that are over it, with their
     /// histories, messages and progress. Their resolved dead jobs go to the archive, their audit records stay, and their
-    /// business keys are kept as the retention says. Dead sagas that wait for an operator stay, and so do those of a tree.
+    /// business keys are kept as the retention says. Dead sagas that wait for an operator stay. A tree of
+    /// children is deleted with its root, once all of it has ended.
     /// Any number of processes may call this at once; one at a time deletes.
     ///
     /// # Errors
@@ -146,14 +152,60 @@ async fn prune(
     let cutoff =
         walk.now.checked_sub_signed(TimeDelta::milliseconds(keep_ms)).unwrap_or(DateTime::UNIX_EPOCH);
     let range = Range::of(&walk, cutoff);
-    let visited =
+    let mut visited =
         store::retention::visit(conn, retention, keep_ms, (walk.after_id, range.end()), limit).await?;
+    let is_cut = match cut_large_trees(conn, &mut visited).await? {
+        Cut::No => false,
+        Cut::Behind => true,
+        Cut::Within(root) => {
+            let descendants = store::retention::deepest(conn, root, MOST_DESCENDANTS).await?;
+            let deleted = delete(conn, retention, &descendants).await?;
+            if deleted > 0 {
+                // The walk stays before the root.
+                return Ok(Pruned { deleted, more: true });
+            }
+            true
+        }
+    };
     let over: Vec<Uuid> = visited.iter().filter(|saga| saga.is_over).map(|saga| saga.id).collect();
     let deleted = delete(conn, retention, &over).await?;
-    let is_full = visited.len() >= limit as usize;
+    let is_full = is_cut || visited.len() >= limit as usize;
     let next = range.after(&walk, &visited, is_full, cutoff);
     store::retention::set_walk(conn, keep_ms, next.after_id, next.reached, next.begins_round).await?;
     Ok(Pruned { deleted, more: is_full || next.goes_on })
+}
+
+/// Where a batch is cut because it would delete too many sagas at once.
+enum Cut {
+    No,
+    /// Before or behind a tree: the next batch begins there.
+    Behind,
+    /// Within the tree of this saga, the first of the batch, which is larger than a batch: its descendants go first.
+    Within(Uuid),
+}
+
+/// Ends a batch where it would delete too many sagas at once.
+async fn cut_large_trees(conn: &mut PgConnection, visited: &mut Vec<Visited>) -> Result<Cut, sqlx::Error> {
+    let over: Vec<Uuid> = visited.iter().filter(|saga| saga.is_over).map(|saga| saga.id).collect();
+    let sizes: HashMap<Uuid, i64> = store::retention::tree_sizes(conn, &over).await?.into_iter().collect();
+    let mut descendants = 0;
+    for (nth, saga) in visited.iter_mut().enumerate() {
+        let size = sizes.get(&saga.id).copied().unwrap_or_default();
+        descendants += size;
+        if descendants <= MOST_DESCENDANTS {
+            continue;
+        }
+        if nth > 0 {
+            visited.truncate(nth);
+            return Ok(Cut::Behind);
+        }
+        // If nothing of it can be deleted now, the walk passes over it.
+        saga.is_over = false;
+        let root = saga.id;
+        visited.truncate(1);
+        return Ok(Cut::Within(root));
+    }
+    Ok(Cut::No)
 }
 
 /// Deletes sagas, and passes over those that can't be deleted (a trigger raises, the data is damaged): the walk meets them
@@ -179,7 +231,8 @@ impl Statement<Uuid> for Delete<'_> {
     async fn run(&mut self, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
         // A savepoint: what fails leaves no trace, and the transaction goes on.
         let mut part = self.conn.begin().await?;
-        let deleted = store::retention::delete_sagas(&mut part, ids).await?;
+        let whole = whole_trees(&mut part, ids).await?;
+        let deleted = store::retention::delete_sagas(&mut part, &whole).await?;
         let ids: Vec<Uuid> = deleted.iter().map(|saga| saga.id).collect();
         if !ids.is_empty() {
             store::retention::delete_belongings(&mut part, &ids).await?;
@@ -189,6 +242,22 @@ impl Statement<Uuid> for Delete<'_> {
         part.commit().await?;
         Ok(ids)
     }
+}
+
+/// Of these sagas and their descendants, those whose whole tree can be deleted now: all of it has ended, and no other
+/// transaction holds any of it.
+async fn whole_trees(conn: &mut PgConnection, roots: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+    let descendants = store::retention::descendants(conn, roots).await?;
+    if descendants.is_empty() {
+        return Ok(roots.to_vec());
+    }
+    let all: Vec<Uuid> = roots.iter().copied().chain(descendants.iter().map(|(id, _)| *id)).collect();
+    let locked: HashSet<Uuid> = store::retention::lock_ended(conn, &all).await?.into_iter().collect();
+    let held = descendants.iter().filter(|(id, _)| !locked.contains(id)).map(|(_, root)| *root);
+    let incomplete: HashSet<Uuid> =
+        held.chain(roots.iter().copied().filter(|root| !locked.contains(root))).collect();
+    let whole = descendants.into_iter().filter(|(_, root)| !incomplete.contains(root)).map(|(id, _)| id);
+    Ok(roots.iter().copied().filter(|root| !incomplete.contains(root)).chain(whole).collect())
 }
 
 /// Which ids a walk is among.

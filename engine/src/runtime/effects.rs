@@ -53,14 +53,17 @@ pub(crate) struct CommitEffects {
     pub(crate) ended: Vec<(SagaId, FinalStatus)>,
     /// The number of sagas started, by definition.
     pub(crate) started: Vec<(String, u64)>,
-    /// Sagas for which a signal was stored.
+    /// Sagas for which a signal was stored, or of which a child has ended.
     pub(crate) signalled: Vec<SagaId>,
+    /// Whether cancels were stored in inboxes.
+    pub(crate) sent_cancels: bool,
 }
 
 impl CommitEffects {
     /// Adds the effects of a part of the transaction.
     pub(crate) fn merge(&mut self, part: Self) {
-        let Self { jobs, due, ended, started, signalled } = part;
+        let Self { jobs, due, ended, started, signalled, sent_cancels } = part;
+        self.sent_cancels |= sent_cancels;
         self.jobs.extend(jobs);
         for (queue, ids) in due {
             self.due.entry(queue).or_default().extend(ids);
@@ -85,6 +88,9 @@ pub(crate) fn publish(core: &Core, effects: CommitEffects) {
     }
     if !effects.signalled.is_empty() {
         core.nudges.add(effects.signalled.into_iter().map(|id| id.0));
+    }
+    if effects.sent_cancels {
+        core.inbox_wakeup.notify_one();
     }
     core.waiters.notify(&effects.ended);
     core.hints.tell_ended(&effects.ended);

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use uuid::Uuid;
+
 use crate::{
     definition::{
         erased::{Invocation, StepAnswer},
@@ -12,13 +14,31 @@ use crate::{
         start_context::StartContext,
     },
     model::{
-        graph::Graph, ids::SagaId, kinds::StepKind, status::Direction, stored_value::StoredValues,
-        transition::State,
+        child::ChildOf, graph::Graph, ids::SagaId, kinds::StepKind, status::Direction,
+        stored_value::StoredValues, transition::State,
     },
     runtime::{leases::LeaseGuard, slots::JobSlots},
     store::claims::ReleaseRow,
     support::faults::CrashPoint,
 };
+
+/// Where a saga stands in its tree.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ancestry {
+    /// The saga whose child it is.
+    pub(crate) parent_id: Option<Uuid>,
+    /// The topmost ancestor.
+    pub(crate) root_id: Option<Uuid>,
+    /// How many ancestors it has.
+    pub(crate) depth: i16,
+}
+
+impl Ancestry {
+    pub(crate) fn of(child: &ChildOf) -> Self {
+        let depth = i16::try_from(child.depth).unwrap_or(i16::MAX);
+        Self { parent_id: Some(child.parent_id.0), root_id: Some(child.root_id.0), depth }
+    }
+}
 
 /// One claimed saga at one side of one step: what a worker receives, performs and commits.
 ///
@@ -36,6 +56,7 @@ pub struct Job {
     pub(crate) history_seq: i32,
     pub(crate) values: StoredValues,
     pub(crate) trace: Option<Arc<str>>,
+    pub(crate) ancestry: Ancestry,
     /// Whether a cancel or a passed deadline has to be applied before any call is made.
     pub(crate) interrupted: bool,
     /// Why the stored data can't be read, in which case the saga is dead-lettered.

@@ -23,6 +23,9 @@ pub(crate) struct ClaimedRow {
     pub(crate) history_seq: i32,
     pub(crate) epoch: i64,
     pub(crate) trace: Option<String>,
+    pub(crate) parent_id: Option<Uuid>,
+    pub(crate) root_id: Option<Uuid>,
+    pub(crate) depth: i16,
     pub(crate) input: Json<Box<RawValue>>,
     pub(crate) taken_over: bool,
     pub(crate) interrupted: bool,
@@ -154,7 +157,7 @@ pub(crate) async fn claim(
              lease_until = clock_timestamp() + $2 * interval '1 ms' \
          from picked p where s.id = p.id \
          returning s.id, s.definition, s.graph_hash, s.queue, s.status, s.step, s.direction, s.attempt, s.lost_attempts, s.in_doubt, \
-             s.history_seq, s.epoch, s.cause, s.arms, s.trace, s.input, p.lease_owner is not null as taken_over, \
+             s.history_seq, s.epoch, s.cause, s.arms, s.round, s.trace, s.parent_id, s.root_id, s.depth, s.input, p.lease_owner is not null as taken_over, \
              s.cancel is not null or coalesce(s.deadline_at <= clock_timestamp(), false) as interrupted, \
              (extract(epoch from now() - p.since) * 1000)::bigint as age_ms"
     );

@@ -131,6 +131,8 @@ pub(crate) struct SagaUpdate {
     pub(crate) keeps_cancel: bool,
     /// The wait that it has entered.
     pub(crate) wait: Option<WaitRow>,
+    /// If its graph has steps with children: where it stands among them.
+    pub(crate) children: Option<ChildrenRow>,
     /// The arms that it has taken, a letter each; `None` leaves what is stored.
     pub(crate) arms: Option<String>,
     /// What it gave.
@@ -144,10 +146,22 @@ pub(crate) struct SagaUpdate {
 #[derive(Clone, Debug)]
 pub(crate) struct WaitRow {
     pub(crate) since: DateTime<Utc>,
-    pub(crate) until: DateTime<Utc>,
-    /// What it waits for, `sleep` or `signal`, if it stays in the wait and nobody holds it.
+    /// When it ends at the latest; a wait for children has no such time.
+    pub(crate) until: Option<DateTime<Utc>>,
+    /// What it waits for, `sleep`, `signal` or `children`, if it stays in the wait and nobody holds it.
     pub(crate) waits_for: Option<&'static str>,
     pub(crate) signal: Option<&'static str>,
+}
+
+/// Where a saga stands whose graph has steps with children.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ChildrenRow {
+    /// How often the step was begun anew; `None` if not.
+    pub(crate) round: Option<i32>,
+    /// If it waits for children: it goes on when no more than this many are open.
+    pub(crate) wakes_at_open: Option<i32>,
+    /// Whether it also goes on when one did not complete.
+    pub(crate) wakes_at_failure: bool,
 }
 
 /// What [`update_sagas`] sets besides the state. A batch that has none of it binds no parameters for it.
@@ -187,6 +201,11 @@ impl Extras {
         if has_arms(rows) {
             extras.add("arms", "text", "");
         }
+        if has_children(rows) {
+            extras.add("round", "int", "");
+            extras.add("wakes_at_open", "int", "");
+            extras.add("wakes_at_failure", "bool", "");
+        }
         extras
     }
 
@@ -204,6 +223,10 @@ fn has_waits(rows: &[SagaUpdate]) -> bool {
 
 fn has_results(rows: &[SagaUpdate]) -> bool {
     rows.iter().any(|row| row.result.is_some())
+}
+
+fn has_children(rows: &[SagaUpdate]) -> bool {
+    rows.iter().any(|row| row.children.is_some())
 }
 
 /// A saga never forgets its arms, so if no saga of a batch has any, none had.
@@ -267,7 +290,7 @@ pub(crate) async fn update_sagas(
     let query = if has_waits(rows) {
         query
             .bind(waiting().map(|wait| wait?.waits_for).collect::<Vec<_>>())
-            .bind(waiting().map(|wait| Some(wait?.until)).collect::<Vec<_>>())
+            .bind(waiting().map(|wait| wait?.until).collect::<Vec<_>>())
             .bind(waiting().map(|wait| Some(wait?.since)).collect::<Vec<_>>())
             .bind(waiting().map(|wait| wait?.signal).collect::<Vec<_>>())
     } else {
@@ -280,6 +303,15 @@ pub(crate) async fn update_sagas(
     };
     let query = if has_arms(rows) {
         query.bind(rows.iter().map(|row| row.arms.as_deref()).collect::<Vec<_>>())
+    } else {
+        query
+    };
+    let query = if has_children(rows) {
+        let children = || rows.iter().map(|row| row.children.unwrap_or_default());
+        query
+            .bind(children().map(|children| children.round).collect::<Vec<_>>())
+            .bind(children().map(|children| children.wakes_at_open).collect::<Vec<_>>())
+            .bind(children().map(|children| children.wakes_at_failure).collect::<Vec<_>>())
     } else {
         query
     };
@@ -302,6 +334,8 @@ pub(crate) struct LoadedSagaRow {
     pub(crate) history_seq: i32,
     pub(crate) epoch: i64,
     pub(crate) leased: bool,
+    /// The saga whose child it is.
+    pub(crate) parent_id: Option<Uuid>,
     /// Whether the saga completed, was compensated, or was given up.
     pub(crate) ended: bool,
     pub(crate) queue: String,
@@ -336,7 +370,7 @@ pub(crate) async fn load(
     };
     let sql = format!(
         "select definition, graph_hash, status, step, direction, attempt, lost_attempts, in_doubt, history_seq, epoch, \
-             lease_owner is not null as leased, ended_at is not null as ended, cause, arms, queue, input, \
+             lease_owner is not null as leased, ended_at is not null as ended, cause, arms, round, parent_id, queue, input, \
              cancel is not null as cancel_requested, wait_until is not null as in_wait \
          from engine.saga where id = $1 {lock}"
     );
@@ -370,9 +404,11 @@ pub(crate) async fn write_decision(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update engine.saga set status = $2, step = $3, direction = $4, attempt = $5, lost_attempts = $6, in_doubt = $7, \
-             history_seq = $8, cause = coalesce($9::jsonb, cause), error = $10, \
+             history_seq = $8, round = $12, \
+             round_since = case when $12 is not distinct from round then round_since else clock_timestamp() end, cause = coalesce($9::jsonb, cause), error = $10, \
              cancel = case when $2 = 'running' then cancel end, lease_owner = null, claimed_at = null, \
              lease_until = null, waits_for = null, postponed_since = null, \
+             result = case when $2 = 'completed' then result end, \
              wait_until = case when step = $3 and direction = $4 and not $11 then wait_until end, \
              waits_since = case when step = $3 and direction = $4 and not $11 then waits_since end, \
              signal_name = case when step = $3 and direction = $4 and not $11 then signal_name end, \
@@ -392,6 +428,7 @@ pub(crate) async fn write_decision(
     .bind(row.cause.as_deref())
     .bind(row.error.as_deref())
     .bind(discarded)
+    .bind(row.children.unwrap_or_default().round)
     .execute(conn)
     .await
     .map(drop)

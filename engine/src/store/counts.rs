@@ -52,7 +52,7 @@ pub(crate) async fn waiting_counts(pool: &PgPool) -> Result<Vec<WaitingCount>, s
     .fetch_all(pool)
     .await?;
     let count = |(waits_for, sagas, secs): (String, i64, Option<f64>)| {
-        let waits = ["sleep", "signal"].contains(&waits_for.as_str());
+        let waits = ["sleep", "signal", "children"].contains(&waits_for.as_str());
         let oldest = secs.filter(|_| waits).and_then(|secs| Duration::try_from_secs_f64(secs).ok());
         WaitingCount { waits_for, sagas, oldest }
     };

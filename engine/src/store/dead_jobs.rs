@@ -272,7 +272,7 @@ pub(crate) async fn open(
                  and ($7::uuid is null or id > $7) order by id limit $8 \
          ) \
          select job.id, job.saga_id, s.definition, s.graph_hash, s.step, s.status, s.direction, s.attempt, s.lost_attempts, \
-             s.in_doubt, s.cause, s.arms \
+             s.in_doubt, s.cause, s.arms, s.round \
          from job join engine.saga s on s.id = job.saga_id order by job.id"
     );
     let query =

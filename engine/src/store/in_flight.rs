@@ -25,16 +25,34 @@ pub(crate) struct InFlightRow {
     pub(crate) input: Json<Box<RawValue>>,
 }
 
-const COLUMNS: &str = "id, definition, graph_hash, step, status, direction, attempt, lost_attempts, in_doubt, cause, arms, epoch, \
+const COLUMNS: &str = "id, definition, graph_hash, step, status, direction, attempt, lost_attempts, in_doubt, cause, arms, round, epoch, \
      history_seq, lease_until is not null as leased, lease_owner is not null and lease_until is null as lost, input";
 
-/// Selects those of these sagas that are in flight.
+/// Selects those of these sagas that are in flight, and children that have completed.
 pub(crate) async fn sagas(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<InFlightRow>, sqlx::Error> {
     let sql = format!(
         "select {COLUMNS} from engine.saga \
-         where id = any($1) and (status in ('running', 'compensating') or status = 'dead' and ended_at is null)"
+         where id = any($1) and (status in ('running', 'compensating') or status = 'dead' and ended_at is null \
+             or status = 'completed' and root_id is not null)"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(conn).await
+}
+
+/// Selects the descendants of these sagas that have completed and may still be undone: not those behind the pivot of their
+/// parent.
+pub(crate) async fn completed_descendants(
+    conn: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select c.id from engine.saga c where c.root_id = any($1) and c.status = 'completed' and not exists ( \
+             select from engine.saga p join engine.graph g on g.hash = p.graph_hash \
+             cross join lateral jsonb_array_elements(g.graph -> 'steps') node \
+             where p.id = c.parent_id and node ->> 'name' = c.parent_step and node ->> 'placement' = 'after_pivot')",
+    )
+        .bind(ids)
+        .fetch_all(conn)
+        .await
 }
 
 /// Selects the ids of the sagas of a graph that are in flight: first those that are running, that nobody holds and that are

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::model::{
     arms::Arms,
+    child::ChildOf,
     ids::{SagaId, WorkerId},
     outcome::Cause,
     page::PageOf,
@@ -110,8 +111,33 @@ pub(super) struct SagaRow {
     signal_name: Option<String>,
     arms: Option<String>,
     progress: Option<Json<ReportedProgress>>,
+    #[sqlx(flatten)]
+    child_of: ChildOfRow,
     created_at: DateTime<Utc>,
     ended_at: Option<DateTime<Utc>>,
+}
+
+#[derive(FromRow)]
+struct ChildOfRow {
+    parent_id: Option<Uuid>,
+    root_id: Option<Uuid>,
+    parent_step: Option<String>,
+    parent_round: Option<i32>,
+    parent_position: Option<i32>,
+    depth: i16,
+}
+
+impl ChildOfRow {
+    fn place(self) -> Option<ChildOf> {
+        Some(ChildOf {
+            parent_id: SagaId(self.parent_id?),
+            root_id: SagaId(self.root_id?),
+            step: self.parent_step?,
+            round: u32::try_from(self.parent_round?).unwrap_or_default(),
+            position: u32::try_from(self.parent_position?).unwrap_or_default(),
+            depth: u16::try_from(self.depth).unwrap_or_default(),
+        })
+    }
 }
 
 impl SagaRow {
@@ -139,6 +165,7 @@ impl SagaRow {
             // What a newer binary may have stored must not hide the saga.
             arms: Arms::read(self.arms.as_deref()).unwrap_or_default(),
             progress: self.progress.map(|progress| progress.0),
+            child_of: self.child_of.place(),
             created_at: self.created_at,
             ended_at: self.ended_at,
         })
@@ -149,7 +176,8 @@ pub(super) const SAGA_COLUMNS: &str = "id, definition, graph_hash, queue, status
      coalesce(lease_until, due_at) as due_at, deadline_at, lease_owner, epoch, error, cause, \
      (cancel is not null or exists (select from engine.inbox i \
          where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel')) as cancel_requested, \
-     waits_for, wait_until, signal_name, arms, created_at, ended_at, \
+     waits_for, wait_until, signal_name, arms, parent_id, root_id, parent_step, parent_round, parent_position, depth, \
+     created_at, ended_at, \
      (select jsonb_build_object('done', p.done, 'total', p.total, 'note', p.note, 'attempt', p.attempt, 'at', p.updated_at) \
          from engine.progress p where p.saga_id = saga.id and p.step = saga.step and p.direction = saga.direction \
              and saga.ended_at is null) as progress";

@@ -65,7 +65,8 @@ pub(crate) struct Visited {
 }
 
 /// Selects the next sagas after `after` and before `until`, in the order of their ids, and whether each is over its time.
-/// Only those that are kept for exactly `keep_ms` can be. A saga of a tree is not: trees are deleted whole.
+/// Only those that are kept for exactly `keep_ms` can be. Of a tree its root is, once all of it has ended: trees are deleted
+/// with their root. (One whose root is gone can only be left from hands.)
 pub(crate) async fn visit(
     conn: &mut PgConnection,
     retention: &Retention,
@@ -83,7 +84,9 @@ pub(crate) async fn visit(
         "select s.id, s.ended_at is not null and s.ended_at < clock_timestamp() - $1 * interval '1 ms' \
              and coalesce((select x.keep_ms from unnest($4::text[], $5::text[], $6::bigint[]) as x (definition, status, keep_ms) \
                  where x.definition = s.definition and x.status = s.status), $7) = $1 \
-             and s.root_id is null and not exists (select from engine.saga c where c.root_id = s.id) as is_over \
+             and case when s.root_id is null \
+                 then not exists (select from engine.saga c where c.root_id = s.id and c.ended_at is null) \
+                 else not exists (select from engine.saga r where r.id = s.root_id) end as is_over \
          from engine.saga s where s.id > $2 and s.id < $3 order by s.id limit $8",
     )
     .bind(keep_ms)
@@ -113,6 +116,51 @@ pub(crate) struct DeletedSaga {
     business_key: Option<String>,
     created_at: DateTime<Utc>,
     ended_at: DateTime<Utc>,
+}
+
+/// Counts the descendants of each of these sagas that has any.
+pub(crate) async fn tree_sizes(
+    conn: &mut PgConnection,
+    roots: &[Uuid],
+) -> Result<Vec<(Uuid, i64)>, sqlx::Error> {
+    sqlx::query_as("select root_id, count(*) from engine.saga where root_id = any($1) group by root_id")
+        .bind(roots)
+        .fetch_all(conn)
+        .await
+}
+
+/// Selects the descendants of these sagas, each with its root.
+pub(crate) async fn descendants(
+    conn: &mut PgConnection,
+    roots: &[Uuid],
+) -> Result<Vec<(Uuid, Uuid)>, sqlx::Error> {
+    sqlx::query_as("select id, root_id from engine.saga where root_id = any($1)")
+        .bind(roots)
+        .fetch_all(conn)
+        .await
+}
+
+/// Selects descendants of a saga, the deepest first, at most `limit`.
+pub(crate) async fn deepest(
+    conn: &mut PgConnection,
+    root: Uuid,
+    limit: i64,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select id from engine.saga where root_id = $1 order by depth desc, id limit $2")
+        .bind(root)
+        .bind(limit)
+        .fetch_all(conn)
+        .await
+}
+
+/// Locks those of these sagas that have ended and that no other transaction has locked.
+pub(crate) async fn lock_ended(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select id from engine.saga where id = any($1) and ended_at is not null order by id for update skip locked",
+    )
+    .bind(ids)
+    .fetch_all(conn)
+    .await
 }
 
 /// Deletes sagas that have ended. Those that another transaction has locked are left.

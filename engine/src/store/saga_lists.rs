@@ -84,8 +84,8 @@ const MOVED_AT: &str = "coalesce((select r.started_at \
      from engine.history_run r where r.saga_id = saga.id and r.outcome not in ('retry', 'snoozed', 'lost') \
      order by r.seq desc limit 1), saga.created_at)";
 
-/// Whether a saga sleeps, or waits for a signal, and nothing has made it due yet.
-const IN_WAIT: &str = "coalesce(waits_for in ('sleep', 'signal') and due_at > now(), false)";
+/// Whether a saga sleeps, or waits for a signal or for its children, and nothing has made it due yet.
+const IN_WAIT: &str = "coalesce(waits_for in ('sleep', 'signal') and due_at > now() or waits_for = 'children' and coalesce(due_at > now(), true), false)";
 
 /// Selects sagas, the newest first: by their ids, or by their start if the list is [by time](SagaFilter::is_by_time).
 pub(crate) async fn sagas(
@@ -222,6 +222,9 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &SagaFilter) {
             None => query.push(KEY_OWNERS),
         };
         query.push_bind(key.clone()).push(")");
+    }
+    if let Some(parent) = filter.parent {
+        query.push(" and id in (select id from engine.saga where parent_id = ").push_bind(parent.0).push(")");
     }
     if let Some(time) = filter.created_after {
         query.push(" and started_at > ").push_bind(time);

@@ -16,6 +16,7 @@ pub(crate) struct SagaStateRow {
     cause: Option<serde_json::Value>,
     /// The arms that it took, a letter each.
     arms: Option<String>,
+    round: Option<i32>,
 }
 
 /// The state of a saga, decoded from its row.
@@ -47,6 +48,7 @@ impl SagaStateRow {
             in_doubt: self.in_doubt,
             cause,
             arms: Arms::read(self.arms.as_deref()).map_err(unreadable)?,
+            round: self.round.and_then(|round| u32::try_from(round).ok()).unwrap_or_default(),
         };
         Ok(StoredState { state, unreadable_cause })
     }

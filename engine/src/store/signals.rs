@@ -6,7 +6,10 @@ use sqlx::{PgConnection, types::Json};
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use crate::model::{signal::SignalState, status::Status};
+use crate::{
+    model::{signal::SignalState, status::Status},
+    store::children::CHILDREN_LET_GO_ON,
+};
 
 /// What a sender has to know of the saga for which its signal is.
 #[derive(Debug, FromRow)]
@@ -265,27 +268,28 @@ pub(crate) async fn take(conn: &mut PgConnection, taken: &[TakenSignal]) -> Resu
 pub(crate) struct NudgedRow {
     pub(crate) id: Uuid,
     pub(crate) queue: String,
-    /// Whether it waited for a signal, and is due now.
+    /// Whether it waited for a signal or for children, and is due now.
     pub(crate) woken: bool,
     /// Whether another transaction holds it, so that nothing was done.
     pub(crate) locked: bool,
 }
 
-/// Makes those of these sagas due that wait for a signal. The others read their inbox before they wait.
+/// Makes those of these sagas due that wait for a signal, or for children that let them go on. The others look before they
+/// wait.
 pub(crate) async fn nudge(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<NudgedRow>, sqlx::Error> {
-    sqlx::query_as(
+    let sql = format!(
         "with free as ( \
-             select id, coalesce(waits_for = 'signal' and due_at > clock_timestamp(), false) as waits \
-             from engine.saga where id = any($1) order by id for update skip locked \
+             select s.id, case s.waits_for when 'signal' then s.due_at > clock_timestamp() \
+                 when 'children' then coalesce(s.due_at > clock_timestamp(), true) and {CHILDREN_LET_GO_ON} \
+                 else false end as waits \
+             from engine.saga s where s.id = any($1) order by s.id for update of s skip locked \
          ), woken as ( \
              update engine.saga s set due_at = clock_timestamp() from free f where s.id = f.id and f.waits \
          ) \
          select s.id, s.queue, coalesce(f.waits, false) as woken, f.id is null as locked \
-         from engine.saga s left join free f on f.id = s.id where s.id = any($1)",
-    )
-    .bind(ids)
-    .fetch_all(conn)
-    .await
+         from engine.saga s left join free f on f.id = s.id where s.id = any($1)"
+    );
+    sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(conn).await
 }
 
 /// Selects sagas that wait for a signal which has come, and has not woken them for `older_ms`.

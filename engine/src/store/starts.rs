@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use crate::model::{begins::Begins, ids::WorkerId, stored_value::StoredValue};
+use crate::model::{begins::Begins, child::ChildOf, ids::WorkerId, stored_value::StoredValue};
 
 /// A saga to be inserted.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub(crate) struct NewSagaRow<'a> {
     pub(crate) business_key: Option<&'a str>,
     pub(crate) trace: Option<&'a str>,
     pub(crate) input: &'a str,
+    pub(crate) child_of: Option<&'a ChildOf>,
 }
 
 /// Takes the business keys of the sagas `s` that have one.
@@ -46,22 +47,24 @@ pub(crate) async fn insert(
 ) -> Result<Vec<(Uuid, i32)>, sqlx::Error> {
     let has_keys = sagas.iter().any(|saga| saga.business_key.is_some());
     let (keyed, are_new) = if has_keys { (KEYED, KEY_IS_NEW) } else { ("", "true") };
+    let are_children = sagas.iter().any(|saga| saga.child_of.is_some());
+    let (placed, place_parameters) = if are_children { (CHILD_COLUMNS, CHILD_PARAMETERS) } else { ("", "") };
     let sql = format!(
         "with s as ( \
              select * from unnest((select $3::uuid[]), $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], \
-                 $10::bool[], $11::bigint[], $12::text[], $13::text[], $14::text[]) with ordinality \
-                 as s (id, definition, graph_hash, queue, status, step, seq, held, deadline_ms, business_key, trace, input, \
-                     place) \
+                 $10::bool[], $11::bigint[], $12::text[], $13::text[], $14::text[]{place_parameters}) with ordinality \
+                 as s (id, definition, graph_hash, queue, status, step, seq, held, deadline_ms, business_key, trace, \
+                     input{placed}, place) \
          ) {keyed}, started as ( \
          insert into engine.saga (id, definition, graph_hash, queue, status, step, direction, attempt, history_seq, \
              epoch, lease_owner, claimed_at, lease_until, due_at, deadline_at, business_key, trace, input, ended_at, \
-             in_start_batch) \
+             in_start_batch{placed}) \
          select id, definition, graph_hash, queue, status, step, 'action', held::int, seq, \
              held::int, case when held then $1::uuid end, case when held then clock_timestamp() end, \
              case when held then clock_timestamp() + $2 * interval '1 ms' end, \
              case when not held and status = 'running' then clock_timestamp() end, \
              clock_timestamp() + deadline_ms * interval '1 ms', business_key, trace, input::jsonb, \
-             case when status <> 'running' then clock_timestamp() end, true \
+             case when status <> 'running' then clock_timestamp() end, true{placed} \
          from s where {are_new} \
          on conflict do nothing \
          returning id, definition \
@@ -71,7 +74,7 @@ pub(crate) async fn insert(
          ) \
          select id, pg_backend_pid() from started"
     );
-    sqlx::query_as(sqlx::AssertSqlSafe(sql))
+    let query = sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(worker)
         .bind(lease_ms)
         .bind(sagas.iter().map(|saga| saga.id).collect::<Vec<_>>())
@@ -85,10 +88,26 @@ pub(crate) async fn insert(
         .bind(sagas.iter().map(|saga| saga.deadline_ms).collect::<Vec<_>>())
         .bind(sagas.iter().map(|saga| saga.business_key).collect::<Vec<_>>())
         .bind(sagas.iter().map(|saga| saga.trace).collect::<Vec<_>>())
-        .bind(sagas.iter().map(|saga| saga.input).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.input).collect::<Vec<_>>());
+    if !are_children {
+        return query.fetch_all(conn).await;
+    }
+    let children = || sagas.iter().map(|saga| saga.child_of);
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    query
+        .bind(children().map(|child| Some(child?.parent_id.0)).collect::<Vec<_>>())
+        .bind(children().map(|child| Some(child?.root_id.0)).collect::<Vec<_>>())
+        .bind(children().map(|child| Some(child?.step.as_str())).collect::<Vec<_>>())
+        .bind(children().map(|child| Some(number(child?.round))).collect::<Vec<_>>())
+        .bind(children().map(|child| Some(number(child?.position))).collect::<Vec<_>>())
+        .bind(children().map(|child| child.map_or(0, |child| i32::from(child.depth))).collect::<Vec<_>>())
         .fetch_all(conn)
         .await
 }
+
+/// The columns of the sagas `s` that are children, and their parameters.
+const CHILD_COLUMNS: &str = ", parent_id, root_id, parent_step, parent_round, parent_position, depth";
+const CHILD_PARAMETERS: &str = ", $15::uuid[], $16::uuid[], $17::text[], $18::int[], $19::int[], $20::int[]";
 
 /// What already has the id or the business key of a start.
 #[derive(Debug, FromRow)]

@@ -41,6 +41,8 @@ pub enum Kind {
     SignalComesTwice,
     /// The action itself, run with a start of its own, answers with a no: it fails, or is to be repeated.
     ActionSaysNo,
+    /// The first step of each child of the step fails for good.
+    ChildFails,
     /// A later step fails, and the process dies after the undo ran and before its commit: the undo is repeated.
     UndoCrashesBeforeCommit,
     /// As before, but right after the undo's commit.
@@ -82,6 +84,10 @@ pub(super) fn cases(graph: &Graph, path: &[usize], steps: &[usize]) -> Vec<Case>
                     add(kind);
                 }
             }
+        } else if node.kind.has_children() {
+            for kind in [Kind::ActionCrashesBeforeCommit, Kind::ActionCrashesAfterCommit, Kind::ChildFails] {
+                add(kind);
+            }
         } else if node.choice.is_some() {
             // What it decides is part of its batch's commit, and it neither fails nor waits.
             for kind in [Kind::ActionCrashesBeforeCommit, Kind::ActionCrashesAfterCommit] {
@@ -99,9 +105,11 @@ pub(super) fn cases(graph: &Graph, path: &[usize], steps: &[usize]) -> Vec<Case>
             }
         }
         if node.undo == UndoKind::HasUndo && failing_step_after(graph, path, at).is_some() {
-            for kind in [Kind::UndoCrashesBeforeCommit, Kind::UndoCrashesAfterCommit, Kind::UndoNeedsAPerson]
-            {
-                add(kind);
+            add(Kind::UndoCrashesBeforeCommit);
+            add(Kind::UndoCrashesAfterCommit);
+            // The undo of a step with children is that of the children.
+            if !node.kind.has_children() {
+                add(Kind::UndoNeedsAPerson);
             }
         }
     }
@@ -123,12 +131,17 @@ pub(super) fn expected(graph: &Graph, case: &Case) -> Option<Status> {
         Some(node) => (node.placement, node.kind),
         None => (Placement::AfterPivot, StepKind::Transaction),
     };
+    let is_settled = node.and_then(|node| node.children.as_ref()).is_some_and(|children| children.settled);
     let status = match (case.kind, placement) {
         // A call pivot that never answered may have happened, so the saga needs an operator.
         (Kind::ActionNeverWorks, Placement::Pivot) if kind == StepKind::Call => Status::Dead,
-        (Kind::ActionFails | Kind::ActionNeverWorks, Placement::AfterPivot) => Status::Dead,
+        // Every end of a child is data; what the steps behind it make of it depends.
+        (Kind::ChildFails, _) if is_settled => return None,
+        (Kind::ActionFails | Kind::ActionNeverWorks | Kind::ChildFails, Placement::AfterPivot) => {
+            Status::Dead
+        }
         (
-            Kind::ActionFails | Kind::ActionNeverWorks | Kind::CancelledThere,
+            Kind::ActionFails | Kind::ActionNeverWorks | Kind::ChildFails | Kind::CancelledThere,
             Placement::BeforePivot | Placement::Pivot,
         )
         | (Kind::UndoCrashesBeforeCommit | Kind::UndoCrashesAfterCommit | Kind::UndoNeedsAPerson, _) => {
@@ -154,6 +167,8 @@ pub(super) struct CaseFaults {
     pub(super) saga_id: SagaId,
     pub(super) case: Case,
     pub(super) failing: Option<String>,
+    /// The steps of other sagas that fail: their definitions and names.
+    pub(super) failing_children: Vec<(String, String)>,
     pub(super) spent: AtomicBool,
     /// The steps that left rows behind.
     pub(super) leftovers: Mutex<Vec<String>>,
@@ -165,6 +180,7 @@ impl CaseFaults {
             saga_id,
             case: case.clone(),
             failing: failing.map(str::to_owned),
+            failing_children: Vec::new(),
             spent: AtomicBool::new(false),
             leftovers: Mutex::default(),
         }
@@ -194,7 +210,15 @@ impl Faults for CaseFaults {
 
     fn at(&self, saga_id: SagaId, point: &FaultPoint, _: u32) -> Option<Fault> {
         if saga_id != self.saga_id {
-            return None;
+            let is_to_fail = point.direction == Direction::Action
+                && self
+                    .failing_children
+                    .iter()
+                    .any(|(definition, step)| (definition, step) == (&point.definition, &point.step));
+            return is_to_fail.then(|| {
+                self.spent.store(true, Ordering::Release);
+                Fault::Fail(Failure::new("made-to-fail", "a test made this child fail"))
+            });
         }
         let action = point.direction == Direction::Action;
         if action && self.failing.as_deref() == Some(point.step.as_str()) {

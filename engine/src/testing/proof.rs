@@ -258,7 +258,11 @@ impl Proof {
         );
         let undone = graph.position(&case.step).filter(|_| undo_case);
         let failing = undone.and_then(|at| failing_step_after(graph, path, at));
-        let case_faults = Arc::new(CaseFaults::new(new.saga_id(), case, failing));
+        let mut case_faults = CaseFaults::new(new.saga_id(), case, failing);
+        if case.kind == Kind::ChildFails {
+            case_faults.failing_children = self.first_steps_of_children(graph, &case.step);
+        }
+        let case_faults = Arc::new(case_faults);
         let saga_id = new.saga_id();
         let mut notes = Vec::new();
         let is_early = case.kind == Kind::SignalComesEarly;
@@ -300,6 +304,19 @@ impl Proof {
             notes.push("the fault was never met, so this case proved nothing".into());
         }
         Ok((saga, history, notes))
+    }
+
+    /// The definitions of the children of a step, each with its first step whose action can be made to fail.
+    fn first_steps_of_children(&self, graph: &Graph, step: &str) -> Vec<(String, String)> {
+        let node = graph.position(step).map(|at| &graph.steps[at]);
+        let children = node.and_then(|node| node.children.as_ref());
+        let definitions = (self.definitions)();
+        let first = |name: &String| {
+            let child = definitions.iter().map(Definition::graph).find(|child| child.name == *name)?;
+            let first = child.steps.iter().find(|node| node.kind.has_action() && !node.entry)?;
+            Some((name.clone(), first.name.clone()))
+        };
+        children.iter().flat_map(|children| &children.definitions).filter_map(first).collect()
     }
 
     /// Runs a start that its entry step refuses, and returns the violations.
@@ -441,6 +458,7 @@ fn fault_happened(case_faults: &CaseFaults, history: &[HistoryEntry]) -> bool {
         | Kind::SignalTimesOut
         | Kind::SignalComesEarly
         | Kind::SignalComesTwice
+        | Kind::ChildFails
         | Kind::UndoCrashesBeforeCommit
         | Kind::UndoCrashesAfterCommit
         | Kind::UndoNeedsAPerson => case_faults.spent.load(Ordering::Acquire),

@@ -211,9 +211,9 @@ async fn what_was_passed_over_is_looked_at_again_a_day_later_and_so_are_ids_that
 }
 
 #[tokio::test]
-async fn a_tree_is_not_deleted_in_parts() {
+async fn a_tree_is_deleted_whole_and_by_the_time_of_its_root() {
     let (_database, pool, test) = keeping(Retention::of(30 * DAY)).await;
-    let root = ended(&test, PLAIN, &TestInput::default(), 39).await;
+    let root = ended(&test, PLAIN, &TestInput::default(), 29).await;
     let child = ended(&test, PLAIN, &TestInput::default(), 39).await;
     sqlx::query(
         "update engine.saga set root_id = $1, parent_id = $1, parent_step = 's', parent_round = 0, parent_position = 0 \
@@ -224,7 +224,14 @@ async fn a_tree_is_not_deleted_in_parts() {
     .execute(&pool)
     .await
     .unwrap();
-    assert_eq!(prune(&test.engine).await, 0);
+    assert_eq!(prune(&test.engine).await, 0, "its root is younger");
+    sqlx::raw_sql(
+        "update engine.saga set ended_at = now() - interval '31 days' where parent_id is null; delete from engine.pruning;",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    assert_eq!(prune(&test.engine).await, 2);
     test.close().await;
 }
 

@@ -24,6 +24,7 @@ pub(super) const CRATES: [Crate; 7] = [
                 within: "runtime",
                 floors: &[
                     &[
+                        "definition_trees",
                         "definitions",
                         "graphs",
                         "settings",

@@ -86,6 +86,24 @@ async fn every_deliberate_violation_is_detected() {
         (13, "update engine.graph set graph = jsonb_set(graph, '{steps,0,kind}', '\"signal\"');
               update engine.history_run set output = '{\"received\": {}}'"),
         (11, "update shop.notification set status = 'failed'; delete from shop.notification_by_status"),
+        // A parent that is gone, that was compensated without its child, that has ended before it, and that waits for nothing.
+        (14, "update engine.saga set parent_id = gen_random_uuid(), root_id = gen_random_uuid(), parent_step = 'book',
+                  parent_round = 0, parent_position = 0, depth = 1 where definition = 'cancel-order'"),
+        (14, "update engine.saga c set parent_id = p.id, root_id = p.id, parent_step = 'open-order', parent_round = 0,
+                  parent_position = 0, depth = 1 from engine.saga p where p.status = 'compensated' and c.definition = 'cancel-order'"),
+        (14, "update engine.saga c set parent_id = p.id, root_id = p.id, parent_step = 'book', parent_round = 0,
+                  parent_position = 0, depth = 1, status = 'running', due_at = now(), ended_at = null
+              from engine.saga p where p.definition = 'cancel-order' and c.definition = 'place-order' and c.status = 'completed'"),
+        (14, "update engine.saga c set parent_id = p.id, root_id = p.id, parent_step = 'book', parent_round = 0,
+                  parent_position = 0, depth = 2
+              from engine.saga p where p.definition = 'cancel-order' and c.definition = 'place-order' and c.status = 'completed'"),
+        (14, "update engine.saga c set parent_id = p.id, root_id = p.id, parent_step = 'book', parent_round = 0,
+                  parent_position = 1, depth = 1
+              from engine.saga p where p.definition = 'cancel-order' and c.definition = 'place-order' and c.status = 'completed'"),
+        (14, "update engine.saga set status = 'running', waits_for = 'children', ended_at = null, direction = 'action'
+              where definition = 'cancel-order'"),
+        (14, "update engine.saga set status = 'compensating', waits_for = 'children', ended_at = null, direction = 'undo'
+              where definition = 'cancel-order'"),
     ] {
         let violated = violated(&owner, breakage).await;
         assert!(violated.contains(&number), "`{breakage}` breaks invariant {number}, but these report violations: {violated:?}");

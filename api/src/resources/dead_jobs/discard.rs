@@ -20,7 +20,8 @@ problems!(DiscardProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, 
 /// Discard a dead job
 ///
 /// A workflow that can still compensate does so, as if it had been cancelled: everything it did is undone. A workflow
-/// past its point of no return ends as it is, `dead`. A workflow that died in an undo is refused (409): retry it once
+/// past its point of no return ends as it is, `dead`. A workflow that died in an undo, or that has
+/// children that have not ended, is refused (409): retry it once
 /// the cause is fixed; or set `force`, and take care of what is not undone yourself. The audit records who did it and
 /// why.
 #[utoipa::path(

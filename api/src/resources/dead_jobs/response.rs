@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use crate::{
     http::{JsonResponse, Problem},
-    resources::workflows::{body::Workflow, load::load},
+    resources::workflows::load::load,
     state::ApiState,
 };
 
@@ -19,5 +19,5 @@ pub(super) async fn answer(
     saga: SagaId,
 ) -> Result<JsonResponse, Problem> {
     let workflow = load(state, saga.0).await?;
-    Ok(JsonResponse::new(status, &Workflow::from(workflow))?.location(format!("/api/workflows/{saga}")))
+    Ok(JsonResponse::new(status, &workflow)?.location(format!("/api/workflows/{saga}")))
 }

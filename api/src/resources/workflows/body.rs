@@ -1,7 +1,7 @@
 //! The JSON of workflows.
 
 use chrono::{DateTime, Utc};
-use engine::{HistoryEntry, ReportedProgress, SagaPayload, SagaView};
+use engine::{ChildOf, ChildrenOf, HistoryEntry, ReportedProgress, SagaPayload, SagaView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -53,6 +53,40 @@ pub(crate) struct Workflow {
     /// What it gave; `null` until it has completed, and for definitions that give nothing.
     #[schema(value_type = Value)]
     pub(crate) result: Option<Value>,
+    /// How far its children are, for each step that has any. `/api/workflows?parent={workflow_id}` lists them.
+    pub(crate) children: Vec<WorkflowChildren>,
+}
+
+/// How far the children of one step are.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkflowChildren {
+    #[schema(example = "book")]
+    pub(crate) step: String,
+    /// How many have not ended.
+    pub(crate) open: i64,
+    pub(crate) completed: i64,
+    /// How many compensated, or were refused by their first step.
+    pub(crate) compensated: i64,
+    /// How many died, and were given up.
+    pub(crate) given_up: i64,
+}
+
+/// The place of a workflow among the children of another.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkflowParent {
+    /// The parent.
+    pub(crate) workflow_id: Uuid,
+    /// The topmost ancestor.
+    pub(crate) root_id: Uuid,
+    /// The parent's step.
+    #[schema(example = "book")]
+    pub(crate) step: String,
+    /// How often that step had been begun anew.
+    pub(crate) round: u32,
+    /// The number of the child, from zero.
+    pub(crate) position: u32,
+    /// How many ancestors it has.
+    pub(crate) depth: u16,
 }
 
 /// One run of a definition. Its input is in `/api/workflows/{workflow_id}`.
@@ -81,7 +115,7 @@ pub(crate) struct ListedWorkflow {
     pub(crate) cause: Option<engine::Cause>,
     /// Whether a cancellation is pending.
     pub(crate) cancel_requested: bool,
-    /// What it waits for besides its due time, if no worker holds it: `sleep` (a time), `signal` (a message, or a time),
+    /// What it waits for besides its due time, if no worker holds it: `sleep` (a time), `signal` (a message, or a time), `children` (their ends),
     /// `version` (a process that knows its graph), `lock` (a lock that another transaction holds, or its turn at a step that
     /// is slow). `null` if it waits for none of these. More may be added.
     #[schema(example = "signal")]
@@ -96,6 +130,8 @@ pub(crate) struct ListedWorkflow {
     pub(crate) arms: Vec<engine::Arm>,
     /// How far the call at its step is; `null` if the call has reported nothing.
     pub(crate) progress: Option<WorkflowProgress>,
+    /// The workflow whose child it is; `null` for most.
+    pub(crate) parent: Option<WorkflowParent>,
     pub(crate) queue: String,
     /// The hash of the graph that the definition had when the workflow was started.
     pub(crate) graph_hash: String,
@@ -151,9 +187,21 @@ pub(crate) struct WorkflowHistoryEntry {
 
 list!(WorkflowHistoryEntryList of WorkflowHistoryEntry, "A page of the history of a workflow, oldest first.");
 
-impl From<SagaPayload> for Workflow {
-    fn from(SagaPayload { saga, input, result }: SagaPayload) -> Self {
-        Self { listed: saga.into(), input, result }
+impl Workflow {
+    pub(crate) fn new(SagaPayload { saga, input, result }: SagaPayload, children: Vec<ChildrenOf>) -> Self {
+        Self { listed: saga.into(), input, result, children: children.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl From<ChildrenOf> for WorkflowChildren {
+    fn from(ChildrenOf { step, open, completed, compensated, given_up }: ChildrenOf) -> Self {
+        Self { step, open, completed, compensated, given_up }
+    }
+}
+
+impl From<ChildOf> for WorkflowParent {
+    fn from(ChildOf { parent_id, root_id, step, round, position, depth }: ChildOf) -> Self {
+        Self { workflow_id: parent_id.0, root_id: root_id.0, step, round, position, depth }
     }
 }
 
@@ -177,6 +225,7 @@ impl From<SagaView> for ListedWorkflow {
             signal: saga.signal,
             arms: saga.arms.iter().collect(),
             progress: saga.progress.map(WorkflowProgress::from),
+            parent: saga.child_of.map(Into::into),
             queue: saga.queue,
             graph_hash: saga.graph_hash,
             created_at: saga.created_at,
@@ -213,6 +262,7 @@ impl From<HistoryEntry> for WorkflowHistoryEntry {
 pub(crate) fn example() -> Value {
     let mut workflow = listed_example();
     workflow["result"] = Value::Null;
+    workflow["children"] = json!([]);
     workflow["input"] = json!({
         "order_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d",
         "reason": "changed my mind",
@@ -241,6 +291,7 @@ pub(super) fn listed_example() -> Value {
         "signal": null,
         "arms": [],
         "progress": null,
+        "parent": null,
         "queue": "default",
         "graph_hash": "g1:9f6c2ab1d0e84c11",
         "created_at": "2026-11-22T10:00:00.000123Z",

@@ -60,6 +60,5 @@ pub(crate) async fn cancel_workflow(
     }
     cancelled?;
     let workflow = load(&state, id).await?;
-    Ok(JsonResponse::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?
-        .location(format!("/api/workflows/{id}")))
+    Ok(JsonResponse::new(StatusCode::ACCEPTED, &workflow)?.location(format!("/api/workflows/{id}")))
 }

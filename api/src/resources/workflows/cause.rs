@@ -45,6 +45,20 @@ struct DeadlinePassedCause {
     kind: (),
 }
 
+/// The workflow whose child it is compensates.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is only documented")]
+struct ParentCause {
+    #[schema(schema_with = parent)]
+    kind: (),
+    /// The parent.
+    #[schema(value_type = Uuid)]
+    saga_id: (),
+    /// Why the parent compensates.
+    #[schema(schema_with = cause_of_parent)]
+    cause: (),
+}
+
 /// The failure of a step.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is only documented")]
@@ -71,6 +85,14 @@ fn deadline_passed() -> Object {
     constant("deadline_passed")
 }
 
+fn parent() -> Object {
+    constant("parent")
+}
+
+fn cause_of_parent() -> Ref {
+    Ref::from_schema_name(WorkflowCause::name())
+}
+
 /// The tag of one kind of cause.
 fn constant(kind: &str) -> Object {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind])).build()
@@ -82,6 +104,7 @@ impl PartialSchema for WorkflowCause {
             ("failed", StepFailedCause::name()),
             ("cancelled", CancelledCause::name()),
             ("deadline_passed", DeadlinePassedCause::name()),
+            ("parent", ParentCause::name()),
         ];
         let mapping = causes.iter().map(|(kind, name)| (*kind, format!("#/components/schemas/{name}")));
         // Validators that know discriminators would otherwise let anything pass that is no object.
@@ -102,6 +125,7 @@ impl ToSchema for WorkflowCause {
             (StepFailedCause::name().into_owned(), StepFailedCause::schema()),
             (CancelledCause::name().into_owned(), CancelledCause::schema()),
             (DeadlinePassedCause::name().into_owned(), DeadlinePassedCause::schema()),
+            (ParentCause::name().into_owned(), ParentCause::schema()),
         ]);
         StepFailedCause::schemas(schemas);
         CancelledCause::schemas(schemas);

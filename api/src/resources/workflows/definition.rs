@@ -51,8 +51,21 @@ pub(crate) struct WorkflowStep {
     pub(crate) undo_retry: Option<StepRetryPolicy>,
     /// What the step waits for; `null` for all but those that wait.
     pub(crate) wait: Option<StepWait>,
+    /// The workflows that the step starts and waits for; `null` for all but those with children.
+    pub(crate) children: Option<StepChildren>,
     /// The arm of a choice that the step is in; of nested ones the innermost. `null` for steps to which every workflow comes.
     pub(crate) arm: Option<StepArm>,
+}
+
+/// The workflows that a step starts and waits for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StepChildren {
+    /// The names of their definitions: for a `for_each` one, for all others one a child, in order.
+    pub(crate) definitions: Vec<String>,
+    /// How many are open at a time, if there is one for each item.
+    pub(crate) at_most: Option<u32>,
+    /// Whether every end of a child is data. Otherwise the first that does not complete fails the step.
+    pub(crate) settled: bool,
 }
 
 /// The arm of a choice that a step is in.
@@ -128,6 +141,11 @@ fn step(node: &engine::Node) -> WorkflowStep {
             only_new: wait.only_new,
             message_schema: wait.message_schema.clone(),
         }),
+        children: node.children.as_ref().map(|children| StepChildren {
+            definitions: children.definitions.clone(),
+            at_most: children.at_most,
+            settled: children.settled,
+        }),
         arm: node.arm.as_ref().map(|arm| StepArm { choice: arm.choice.clone(), arm: arm.arm }),
     }
 }
@@ -162,12 +180,12 @@ pub(super) fn example() -> Value {
             {
                 "name": "begin-cancellation", "kind": "transaction", "entry": true, "placement": "pivot",
                 "undo": "forward_only", "after": [], "reads": ["input"], "retry": retry, "undo_retry": null, "wait": null,
-                "arm": null
+                "children": null, "arm": null
             },
             {
                 "name": "release-stock", "kind": "transaction", "entry": false, "placement": "after_pivot",
                 "undo": "forward_only", "after": ["begin-cancellation"], "reads": ["input"], "retry": retry,
-                "undo_retry": null, "wait": null, "arm": null
+                "undo_retry": null, "wait": null, "children": null, "arm": null
             }
         ],
         "input_schema": {

@@ -35,5 +35,5 @@ pub(crate) async fn get_workflow(
     IdPath(id): IdPath,
     _: NoQuery,
 ) -> Result<JsonResponse, Problem> {
-    JsonResponse::ok(&Workflow::from(load(&state, id).await?))
+    JsonResponse::ok(&load(&state, id).await?)
 }

@@ -1,9 +1,10 @@
 //! GET `/api/workflows`.
 
 use axum::extract::State;
-use engine::SagaFilter;
+use engine::{SagaFilter, SagaId};
 use std::time::Duration;
 use utoipa::IntoParams;
+use uuid::Uuid;
 
 use super::body::{WorkflowList, WorkflowStatus, listed_example};
 use crate::{
@@ -32,6 +33,8 @@ pub(crate) struct WorkflowQuery {
     status: Option<engine::Status>,
     /// Only those with this business key.
     business_key: Option<String>,
+    /// Only the children of this workflow.
+    parent: Option<Uuid>,
     /// Only those started after this time (RFC 3339).
     #[param(value_type = Option<DateTime<Utc>>)]
     created_after: Option<Timestamp>,
@@ -55,6 +58,7 @@ impl FromParams for WorkflowQuery {
             definition: params.text("definition", 64),
             status: params.take("status"),
             business_key: params.text("business_key", 200),
+            parent: params.take("parent"),
             created_after: params.take("created_after"),
             created_before: params.take("created_before"),
             stuck_for_s: params.number("stuck_for_s", 0..=MAX_STUCK_S),
@@ -89,6 +93,7 @@ pub(crate) async fn list_workflows(
         definition: query.definition,
         status: query.status,
         business_key: query.business_key,
+        parent: query.parent.map(SagaId),
         created_after: query.created_after.map(Into::into),
         created_before: query.created_before.map(Into::into),
         stuck_for: query.stuck_for_s.map(|seconds| Duration::from_secs(seconds.into())),

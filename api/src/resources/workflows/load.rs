@@ -1,20 +1,22 @@
 //! Reads one saga, for the endpoints of one workflow.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use engine::{SagaId, SagaPayload};
+use engine::SagaId;
 use uuid::Uuid;
 
+use super::body::Workflow;
 use crate::{
     http::{Problem, ProblemCode},
     state::ApiState,
 };
 
-/// Reads one saga with its input and its result.
+/// Reads one workflow with its input, its result and how far its children are.
 ///
 /// # Errors
 /// A 404 when there is none.
-pub(crate) async fn load(state: &ApiState, id: Uuid) -> Result<SagaPayload, Problem> {
-    state.engine().saga_with_payload(SagaId(id)).await?.ok_or_else(|| missing(state, id))
+pub(crate) async fn load(state: &ApiState, id: Uuid) -> Result<Workflow, Problem> {
+    let saga = state.engine().saga_with_payload(SagaId(id)).await?.ok_or_else(|| missing(state, id))?;
+    Ok(Workflow::new(saga, state.engine().children_of(SagaId(id)).await?))
 }
 
 /// A workflow that does not exist, or not any more.

@@ -65,6 +65,5 @@ pub(crate) async fn skip_workflow_wait(
         Err(error) => return Err(error.into()),
     }
     let workflow = load(&state, id).await?;
-    Ok(JsonResponse::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?
-        .location(format!("/api/workflows/{id}")))
+    Ok(JsonResponse::new(StatusCode::ACCEPTED, &workflow)?.location(format!("/api/workflows/{id}")))
 }

@@ -94,7 +94,7 @@ pub(crate) async fn start_workflow(
             }
             let workflow = load(&state, started.saga_id.0).await?;
             let location = format!("/api/workflows/{}", started.saga_id);
-            Ok(JsonResponse::new(StatusCode::ACCEPTED, &Workflow::from(workflow))?
+            Ok(JsonResponse::new(StatusCode::ACCEPTED, &workflow)?
                 .location(location)
                 .preference_applied(wait))
         })

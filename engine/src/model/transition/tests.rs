@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    graph::Node,
+    graph::{ChildrenNode, Node},
     kinds::UndoKind,
     sketch::{self as sketches, Sketch},
 };
@@ -37,7 +37,10 @@ fn sketch(tree: Tree, placement: Placement, names: &mut usize) -> Sketch {
         Tree::Step(kind, undone) => {
             let undo = match placement {
                 Placement::Pivot | Placement::AfterPivot => UndoKind::ForwardOnly,
-                Placement::BeforePivot if undone && !kind.is_wait() => UndoKind::HasUndo,
+                // Children are always undone.
+                Placement::BeforePivot if kind.has_children() || undone && !kind.is_wait() => {
+                    UndoKind::HasUndo
+                }
                 Placement::BeforePivot => UndoKind::NothingToUndo,
             };
             Sketch::Node(node(at, kind, placement, undo))
@@ -51,7 +54,7 @@ fn sketch(tree: Tree, placement: Placement, names: &mut usize) -> Sketch {
 }
 
 /// Any legal graph with one to six steps or choices in a row, with or without a pivot.
-fn graphs() -> impl Strategy<Value = Graph> {
+pub(crate) fn graphs() -> impl Strategy<Value = Graph> {
     (prop::collection::vec(trees(), 1..7), prop::option::of(0usize..7)).prop_map(|(trees, pivot)| {
         // No arm has a pivot, and no choice is one.
         let pivot = pivot.filter(|at| matches!(trees.get(*at), Some(Tree::Step(..))));
@@ -68,7 +71,7 @@ fn graphs() -> impl Strategy<Value = Graph> {
     })
 }
 
-fn events() -> impl Strategy<Value = Event> {
+pub(crate) fn events() -> impl Strategy<Value = Event> {
     let failure = || Failure::new("no", "no");
     prop_oneof![
         6 => Just(Event::Done),
@@ -85,6 +88,8 @@ fn events() -> impl Strategy<Value = Event> {
         1 => Just(Event::Discarded),
         1 => Just(Event::Released),
         2 => Just(Event::Waiting),
+        4 => Just(Event::Opened),
+        1 => Just(parent_compensates()),
     ]
 }
 
@@ -120,6 +125,10 @@ proptest! {
             match (before.direction, &event) {
                 (Direction::Action, Event::Done) => world.done.push(before.step_index),
                 (Direction::Undo, Event::Done) => world.undone.push(before.step_index),
+                (Direction::Action, Event::Opened) => {
+                    prop_assert!(graph.steps[before.step_index].kind.has_children());
+                    world.maybe.push(before.step_index);
+                }
                 (Direction::Action, Event::Chosen(arm)) => {
                     prop_assert_eq!(graph.steps[before.step_index].kind, StepKind::Choice);
                     world.done.push(before.step_index);
@@ -131,7 +140,9 @@ proptest! {
                 _ => {}
             }
             if event == Event::Waiting {
-                prop_assert!(graph.steps[before.step_index].kind.is_wait(), "only a wait waits");
+                let kind = graph.steps[before.step_index].kind;
+                let waits = kind.has_children() || kind.is_wait() && before.direction == Direction::Action;
+                prop_assert!(waits, "only a wait waits, and who has children");
                 prop_assert_eq!(&after, &State { attempt: 0, lost_attempts: 0, ..before.clone() });
             }
             prop_assert_eq!(&after.arms, &world.chosen, "the arms that were taken are kept");
@@ -223,6 +234,10 @@ fn at(at: usize) -> State {
     State { step_index: at, attempt: 1, ..State::initial() }
 }
 
+fn parent_compensates() -> Event {
+    Event::ParentCompensates { saga: SagaId::generate(), cause: Cause::DeadlinePassed }
+}
+
 fn cancel() -> Event {
     Event::Cancel { actor: "a".into(), reason: "r".into(), origin: CancelOrigin::Requested }
 }
@@ -304,4 +319,56 @@ fn an_undo_out_of_attempts_is_dead_lettered_and_retried_at_the_same_step() {
         (retried.status, retried.step_index, retried.attempt, next),
         (Status::Compensating, 0, 0, Next::Work)
     );
+}
+
+#[test]
+fn a_child_that_has_completed_is_undone_from_behind_its_last_step_unless_it_has_a_pivot() {
+    let completed = |graph: &Graph| State { status: Status::Completed, ..at(graph.steps.len() - 1) };
+    let two = |second| {
+        let first = node(0, StepKind::Transaction, Placement::BeforePivot, UndoKind::HasUndo);
+        Graph::new("two", 0, "default", None, vec![first, second]).unwrap()
+    };
+    let undone = two(node(1, StepKind::Call, Placement::BeforePivot, UndoKind::HasUndo));
+    let (state, next) = transition(&undone, &completed(&undone), &parent_compensates()).unwrap();
+    assert_eq!((state.status, state.step_index, next), (Status::Compensating, 1, Next::Work));
+    assert!(matches!(state.cause, Some(Cause::Parent { .. })));
+    let with_pivot = two(node(1, StepKind::Call, Placement::Pivot, UndoKind::ForwardOnly));
+    let refused = transition(&with_pivot, &completed(&with_pivot), &parent_compensates());
+    assert_eq!(refused, Err(Refusal::PastPivot));
+    let compensated = State { status: Status::Compensated, ..completed(&undone) };
+    assert_eq!(transition(&undone, &compensated, &parent_compensates()), Err(Refusal::Ended));
+    let running = State { attempt: 1, ..at(1) };
+    let (state, _) = transition(&undone, &running, &parent_compensates()).unwrap();
+    assert_eq!(
+        (state.status, state.step_index),
+        (Status::Compensating, 0),
+        "it is cancelled where it stands"
+    );
+}
+
+#[test]
+fn a_step_that_has_opened_children_is_undone_and_begun_anew_when_it_is_retried() {
+    let children = node(0, StepKind::ForEach, Placement::BeforePivot, UndoKind::HasUndo);
+    let graph = Graph::new("each", 0, "default", None, vec![children]).unwrap();
+    let opened = transition(&graph, &at(0), &Event::Opened).unwrap().0;
+    let failed = Event::Failed(Failure::new("no", "no"));
+    assert_eq!(transition(&graph, &opened, &failed).unwrap().0.status, Status::Compensating);
+    assert_eq!(transition(&graph, &at(0), &failed).unwrap().0.status, Status::Compensated, "it had none");
+    let waiting = transition(&graph, &opened, &Event::Waiting).unwrap().0;
+    assert!(waiting.in_doubt && waiting.attempt == 0);
+    let dead = State { status: Status::Dead, ..opened };
+    assert_eq!(
+        transition(&graph, &dead, &Event::Retried).unwrap().0.round,
+        0,
+        "before the pivot it is all or nothing"
+    );
+    for (settled, round) in [(false, 1), (true, 0)] {
+        let children = ChildrenNode { definitions: vec!["child".into()], at_most: None, settled };
+        let node = node(0, StepKind::ForEach, Placement::AfterPivot, UndoKind::ForwardOnly);
+        let behind =
+            Graph::new("each", 0, "default", None, vec![Node { children: Some(children), ..node }]).unwrap();
+        assert_eq!(transition(&behind, &dead, &Event::Retried).unwrap().0.round, round);
+    }
+    let done = transition(&graph, &State { round: 1, ..at(0) }, &Event::Done).unwrap().0;
+    assert_eq!((done.status, done.round), (Status::Completed, 0));
 }

@@ -16,7 +16,7 @@ use crate::{
     },
     runtime::{
         core::Core,
-        job::Job,
+        job::{Ancestry, Job},
         lease_updates,
         quarantine::{FindingStatement, Found, Work},
         queue::pauses::Claimable,
@@ -159,6 +159,19 @@ async fn outputs(
     Ok(outputs)
 }
 
+/// Whether the step is undone if the saga compensates: its call may have happened, or it has opened children.
+fn was_begun(core: &Core, row: &ClaimedRow) -> bool {
+    let definition = core.definitions.with_hash(&row.graph_hash);
+    let has_children = definition.is_some_and(|definition| {
+        let at = definition.positions.get(&row.step);
+        at.is_some_and(|at| definition.graph.steps[*at].kind.has_children())
+    });
+    if has_children {
+        return row.state.in_doubt;
+    }
+    may_have_called(core, row) && (row.state.in_doubt || row.taken_over)
+}
+
 /// Whether an attempt that was lost at this step may have called an outside service.
 fn may_have_called(core: &Core, row: &ClaimedRow) -> bool {
     let definition = core.definitions.with_hash(&row.graph_hash);
@@ -183,7 +196,7 @@ fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
             return None;
         }
     };
-    let in_doubt = may_have_called(core, &row) && (row.state.in_doubt || row.taken_over);
+    let in_doubt = was_begun(core, &row);
     let state = State { in_doubt, ..state };
     let mut values = StoredValues::new(row.input.0.into());
     for (step, output) in outputs {
@@ -201,6 +214,7 @@ fn job(core: &Core, row: ClaimedRow, outputs: Outputs) -> Option<Job> {
         history_seq: row.history_seq,
         values,
         trace: row.trace.map(Into::into),
+        ancestry: Ancestry { parent_id: row.parent_id, root_id: row.root_id, depth: row.depth },
         interrupted: row.interrupted && state.direction == Direction::Action,
         unreadable: unreadable_cause.map(|error| format!("its stored cause can't be read: {error}")),
         isolated: false,
@@ -255,7 +269,7 @@ impl Drop for HeldRows<'_> {
             epoch: row.epoch,
             attempt: row.state.attempt.saturating_sub(1),
             history_seq: row.history_seq,
-            in_doubt: may_have_called(self.core, row) && (row.state.in_doubt || row.taken_over),
+            in_doubt: was_begun(self.core, row),
             called: false,
             delay_ms: 0,
             error: None,

@@ -16,10 +16,14 @@ use crate::{
         erased::{Invocation, StepAnswer},
         saga::Definition,
     },
-    model::status::{Direction, StepSide},
+    model::{
+        ids::SagaId,
+        status::{Direction, Status, StepSide},
+    },
     runtime::{
         commit::{
             batch_metrics::BatchMetrics,
+            children,
             continuation::Continuation,
             cursor::SagaCursor,
             dead_letter::{Notice, dead_letter},
@@ -106,7 +110,7 @@ pub(crate) async fn advance(
     }
     let mut last = None;
     if !matches!(recovery, Recovery::DeadLetter(_)) {
-        interrupt_or_wait(core, conn, &mut cursors, last, &mut history).await?;
+        interrupt_or_wait(&mut session, conn, &mut cursors, (recovery, last), &mut history).await?;
     }
     // Sagas that are not finished when the limit is reached continue in another transaction, with a fresh lease.
     let limit = core.settings.batch_time_limit();
@@ -116,7 +120,7 @@ pub(crate) async fn advance(
         if run_batch(&mut session, conn, &mut cursors, side, (recovery, path), &mut history).await? {
             last = Some(side);
         }
-        interrupt_or_wait(core, conn, &mut cursors, last, &mut history).await?;
+        interrupt_or_wait(&mut session, conn, &mut cursors, (recovery, last), &mut history).await?;
     }
 
     session.savepoints.release(conn).map_err(|error| classify(error.into(), last))?;
@@ -253,19 +257,30 @@ async fn run_batch(
     Ok(runs)
 }
 
-/// Applies cancels and passed deadlines to the sagas between two attempts, and lets those wait that stand at a wait. At a
-/// signal that is the pivot, one that has come goes first.
+/// Applies cancels and passed deadlines to the sagas between two attempts, and lets those wait that stand at a wait or at a
+/// step with children. At a signal that is the pivot, one that has come goes first.
 async fn interrupt_or_wait(
-    core: &Core,
+    session: &mut Session<'_>,
     conn: &mut PgConnection,
     cursors: &mut [SagaCursor<'_>],
-    last: Option<StepSide>,
+    (recovery, last): (&Recovery, Option<StepSide>),
     history: &mut Vec<HistoryRow>,
 ) -> Result<(), CommitError> {
+    // What is written for waits, choices and children must not be taken back with the no of a later step.
+    if cursors.iter().any(|cursor| cursor.kind().is_some_and(|kind| !kind.has_action())) {
+        session.savepoints.ran(true);
+    }
     for cursor in cursors.iter_mut().filter(|cursor| !cursor.stands_at_pivot_signal()) {
         cursor.apply_cancel_or_deadline(history);
     }
-    waits::go_through(core, conn, cursors, history).await.map_err(|error| classify_write(error, last))?;
+    loop {
+        let gone = waits::go_through(session.core, conn, cursors, history).await;
+        gone.map_err(|error| classify_write(error, last))?;
+        // A saga that has left a step with children may stand at a wait, or at another one.
+        if !children::go_through(session, conn, cursors, recovery, history).await? {
+            break;
+        }
+    }
     for cursor in cursors {
         cursor.apply_cancel_or_deadline(history);
     }
@@ -361,8 +376,12 @@ fn finish(
     result.effects = effects;
     for (cursor, row) in cursors.iter().zip(updates) {
         result.crash = result.crash.or(cursor.crash);
+        result.effects.sent_cancels |= cursor.cancels.leaves_some;
         if cursor.came_to_rest {
             result.effects.ended.push((cursor.job.saga_id, cursor.final_status()));
+            if cursor.state.status != Status::Dead {
+                result.effects.signalled.extend(cursor.job.ancestry.parent_id.map(SagaId));
+            }
         } else if row.held {
             result.continuing.push((cursor.index, cursor.continuation()));
         } else if cursor.state.status.is_active() {

@@ -14,6 +14,8 @@ pub(crate) struct Cancels {
     pub(super) followed: Vec<i64>,
     /// Those that the saga can't follow any more.
     pub(super) late: Vec<ReadCancel>,
+    /// Whether some are left in the inbox for another transaction.
+    pub(super) leaves_some: bool,
 }
 
 /// A cancel that was read with its saga.
@@ -45,6 +47,14 @@ impl Cancels {
     /// The saga follows them.
     pub(super) fn follow(&mut self) {
         self.followed.extend(self.pending.drain(..).filter_map(|read| read.message));
+    }
+
+    /// The saga has completed, and only another transaction can undo it: those of a parent that compensates stay in the
+    /// inbox.
+    pub(super) fn leave_those_of_parent(&mut self) {
+        let before = self.pending.len();
+        self.pending.retain(|read| !read.cancel.is_of_parent());
+        self.leaves_some |= self.pending.len() < before;
     }
 
     /// The saga can't follow them any more.

@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::{
-    definition::{choice::ChoiceAction, computed::Uncomputed, erased::StepAnswer},
+    definition::{choice::ChoiceAction, computed::Uncomputed},
     model::{
         arms::Arm,
-        outcome::{Outcome, Retry},
         status::{Direction, Status},
         stored_value::StoredValue,
         transition::{Event, Next},
@@ -90,11 +89,7 @@ impl<'a> SagaCursor<'a> {
 
     /// Applies that the predicate of a choice, or what computes the end of a wait, gave no answer.
     pub(super) fn could_not_compute(&mut self, uncomputed: Uncomputed, history: &mut Vec<HistoryRow>) {
-        let answer = match uncomputed {
-            Uncomputed::Unreadable(error) => StepAnswer::InputUnreadable(error),
-            Uncomputed::Failed(error) => StepAnswer::Outcome(Outcome::Retry(Retry::message(error))),
-        };
         self.begin();
-        self.apply_answer(&answer, Instant::now(), Duration::ZERO, history);
+        self.apply_answer(&uncomputed.into(), Instant::now(), Duration::ZERO, history);
     }
 }

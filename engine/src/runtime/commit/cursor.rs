@@ -26,8 +26,8 @@ use crate::{
     },
     runtime::{
         commit::{
-            attempt_error::AttemptError, cancels::Cancels, continuation::Continuation,
-            postponement::Postponement, recovery::Recovery, wait::Wait,
+            attempt_error::AttemptError, cancels::Cancels, children_wait::ChildrenWait,
+            continuation::Continuation, postponement::Postponement, recovery::Recovery, wait::Wait,
         },
         core::Core,
         job::Job,
@@ -56,6 +56,7 @@ pub(crate) struct SagaCursor<'a> {
     pub(crate) age: Duration,
     postponement: Postponement,
     pub(super) wait: Wait,
+    pub(super) children_wait: Option<ChildrenWait>,
     /// What the saga gave, if it completed in this batch.
     pub(crate) result: Option<StoredValue>,
     /// Whether the saga ended or died in this batch, so that observers are called.
@@ -84,6 +85,7 @@ impl<'a> SagaCursor<'a> {
             age: Duration::from_millis(u64::try_from(row.age_ms).unwrap_or_default()),
             postponement: Postponement::of(row),
             wait: Wait::of(row),
+            children_wait: None,
             result: None,
             came_to_rest: false,
             left: false,
@@ -370,6 +372,7 @@ impl<'a> SagaCursor<'a> {
             wait: self.wait_row(),
             result: self.result.as_ref().map(|result| result.stored().clone()),
             arms: state.arms.stored(),
+            children: self.children_row(),
             cause: state.cause.as_ref().and_then(|cause| serde_json::to_string(cause).ok()),
             error: self.error.clone(),
         }

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use crate::{
     model::{
-        outcome::CancelOrigin,
         pending_cancel::PendingCancel,
         status::{Direction, Status},
         transition::{Event, Refusal, transition},
@@ -56,10 +55,9 @@ impl SagaCursor<'_> {
             return;
         }
         let (event, outcome, why) = if let Some(ReadCancel { cancel, .. }) = self.cancels.pending.first() {
-            let PendingCancel { actor, reason, .. } = cancel.clone();
+            let PendingCancel { actor, reason, .. } = cancel;
             let why = vec![format!("cancelled by {actor}: {reason}")];
-            let origin = CancelOrigin::Requested;
-            (Event::Cancel { actor, reason, origin }, HistoryOutcome::Cancelled, why)
+            (cancel.event(), HistoryOutcome::Cancelled, why)
         } else if self.deadline_passed {
             (Event::DeadlinePassed, HistoryOutcome::DeadlinePassed, vec!["the deadline passed".into()])
         } else {
@@ -84,7 +82,10 @@ impl SagaCursor<'_> {
             return;
         }
         match (self.state.status, self.state.direction) {
-            (Status::Completed, _) => self.cancels.refuse(),
+            (Status::Completed, _) => {
+                self.cancels.leave_those_of_parent();
+                self.cancels.refuse();
+            }
             (Status::Compensating | Status::Compensated, _) | (_, Direction::Undo) => self.cancels.follow(),
             (Status::Running | Status::Dead, Direction::Action) => {}
         }

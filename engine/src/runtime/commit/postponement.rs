@@ -31,7 +31,9 @@ impl Postponement {
 
     pub(super) fn note(&mut self, event: &Event) {
         self.snoozed = match event {
-            Event::AttemptStarted | Event::Released | Event::Waiting | Event::Lost => self.snoozed,
+            Event::AttemptStarted | Event::Released | Event::Waiting | Event::Opened | Event::Lost => {
+                self.snoozed
+            }
             Event::Retry(Counts::Snooze) => Some(true),
             Event::Retry(Counts::Attempt)
             | Event::Done
@@ -39,6 +41,7 @@ impl Postponement {
             | Event::Exhausted(_)
             | Event::Failed(_)
             | Event::Cancel { .. }
+            | Event::ParentCompensates { .. }
             | Event::DeadlinePassed
             | Event::DeadLettered
             | Event::Retried

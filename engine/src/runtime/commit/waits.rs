@@ -258,6 +258,10 @@ impl<'a> SagaCursor<'a> {
 
     /// The wait in which the saga stays, for its row.
     pub(super) fn wait_row(&self) -> Option<WaitRow> {
+        if self.stays_for_children().is_some() {
+            let (since, until) = (self.wait.now, None);
+            return Some(WaitRow { since, until, waits_for: Some("children"), signal: None });
+        }
         let is_in_wait = self.kind().is_some_and(StepKind::is_wait) && self.state.status != Status::Completed;
         let Entered { since, until } = self.wait.entered.filter(|_| is_in_wait)?;
         let stays = self.next == Next::Wait && self.state.status == Status::Running;
@@ -268,7 +272,7 @@ impl<'a> SagaCursor<'a> {
         };
         Some(WaitRow {
             since,
-            until,
+            until: Some(until),
             waits_for: stays.then_some(waits_for),
             signal: signal.map(|signal| signal.name),
         })

@@ -17,20 +17,21 @@ use crate::{
     },
     model::{
         error::{StartError, StepError},
-        outcome::Outcome,
+        outcome::{Cause, Failure, Outcome},
         status::{Direction, Status, StepSide},
+        storable::{storable_details, storable_failure},
         stored_value::{StoredValue, StoredValues},
         views::{FinalStatus, HistoryOutcome},
     },
     runtime::{
         core::Core,
         effects::Session,
-        job::Job,
+        job::{Ancestry, Job},
         slots::JobSlots,
         start::validate::ValidatedStart,
         step_run::{Rest, StepRun, StepRunError, run_step},
     },
-    store::{self, commits::HistoryRow},
+    store::{self, children::RefusedChild, commits::HistoryRow},
     support::user_code::run_user_code,
 };
 
@@ -51,7 +52,7 @@ pub(super) async fn run_entry_steps(
     for start in inserted {
         by_definition.entry(start.1.definition.graph.name.clone()).or_default().push(start);
     }
-    let (mut refused, mut history) = (HashMap::new(), Vec::new());
+    let (mut refused, mut history, mut refused_children) = (HashMap::new(), Vec::new(), Vec::new());
     let mut ended: Vec<(ValidatedStart, StoredValues)> = Vec::new();
     for (definition_name, starts) in by_definition {
         let outputs = run_entry_step(session, conn, &starts).await?;
@@ -59,6 +60,13 @@ pub(super) async fn run_entry_steps(
         for ((index, mut start), output) in starts.into_iter().zip(outputs) {
             let output = match output {
                 Ok(output) => output,
+                Err(StartError::Refused(failure)) if start.child_of.is_some() => {
+                    answers[index] = Some(Ok(Started::new(start.id)));
+                    let refusal = refusal(&start, &failure);
+                    history.push(refusal.row);
+                    refused_children.push(refusal.child);
+                    continue;
+                }
                 Err(error) => {
                     refused.insert(start.id.0, error.clone());
                     answers[index] = Some(Err(error));
@@ -88,6 +96,9 @@ pub(super) async fn run_entry_steps(
     if !refused.is_empty() {
         let ids: Vec<Uuid> = refused.keys().copied().collect();
         store::starts::delete(conn, &ids).await?;
+    }
+    if !refused_children.is_empty() {
+        store::children::refuse(conn, &refused_children).await?;
     }
     if !history.is_empty() {
         let worker = core.worker;
@@ -142,6 +153,36 @@ async fn record_ends(
 /// What a saga gives that is completed by its entry step; `None` if its definition gives nothing.
 fn result(core: &Core, start: &ValidatedStart, values: &StoredValues) -> Option<store::starts::EntryResult> {
     start.definition.result(start.id, values, core.settings.max_payload).transpose()
+}
+
+/// The end of a child that its entry step refuses. It stays, so that its parent reads it.
+struct Refusal {
+    row: HistoryRow,
+    child: RefusedChild,
+}
+
+fn refusal(start: &ValidatedStart, failure: &Failure) -> Refusal {
+    let failure = storable_failure(failure);
+    let step = start.definition.graph.steps[0].name.clone();
+    let (error, details) = (vec![failure.message.clone()], storable_details(failure.details.clone()));
+    let row = HistoryRow {
+        saga_id: start.id.0,
+        seq: 1,
+        step: step.clone(),
+        direction: Direction::Action.name(),
+        outcome: HistoryOutcome::Failed,
+        attempt: 1,
+        started: Instant::now(),
+        duration: Duration::ZERO,
+        output: None,
+        error,
+        details: (!details.is_null()).then(|| details.to_string()),
+        epoch: 0,
+    };
+    let cause = Cause::Failed { step: step.clone(), failure };
+    let error = cause.sentence();
+    let cause = serde_json::to_string(&cause).unwrap_or_else(|_| "null".into());
+    Refusal { row, child: RefusedChild { id: start.id.0, step, cause, error } }
 }
 
 struct EntryResult {
@@ -240,6 +281,7 @@ fn job(core: &Core, start: ValidatedStart, values: StoredValues, slots: JobSlots
         history_seq,
         values,
         trace: start.trace.map(Into::into),
+        ancestry: start.child_of.as_ref().map(Ancestry::of).unwrap_or_default(),
         interrupted: false,
         unreadable: None,
         isolated: false,

@@ -6,6 +6,7 @@ use crate::{
     definition::{new_saga::NewSaga, saga::Definition, start_context::StartContext},
     model::{
         begins::Begins,
+        child::ChildOf,
         error::StartError,
         graph::WaitNode,
         ids::SagaId,
@@ -35,6 +36,8 @@ pub(crate) struct ValidatedStart {
     pub(crate) sleeps: bool,
     /// Its own deadline.
     pub(crate) deadline: Option<Duration>,
+    /// Its place among the children of another saga.
+    pub(crate) child_of: Option<ChildOf>,
     /// A slot in a feed of this process, if the saga is claimed in the commit that starts it.
     pub(crate) slots: Option<JobSlots>,
 }
@@ -64,6 +67,7 @@ impl ValidatedStart {
             business_key: self.business_key.as_deref(),
             trace: self.trace.as_deref(),
             input: self.input.stored().get(),
+            child_of: self.child_of.as_ref(),
         }
     }
 }
@@ -134,6 +138,7 @@ pub(super) fn validate(core: &Core, new: &NewSaga) -> Result<ValidatedStart, Sta
         begins: new.begins,
         sleeps: false,
         deadline: new.deadline,
+        child_of: new.child_of.clone(),
         slots: None,
     })
 }

@@ -9,8 +9,11 @@ use std::{
 use sqlx::PgConnection;
 
 use crate::{
-    model::error_chain::ErrorChain,
-    runtime::core::Core,
+    model::{error_chain::ErrorChain, ids::SagaId},
+    runtime::{
+        core::Core,
+        effects::{self, CommitEffects},
+    },
     store,
     support::{connection, jitter::jittered},
 };
@@ -57,7 +60,7 @@ pub(crate) async fn run(core: Arc<Core>) {
 /// What a look does, each within its own time.
 #[derive(Clone, Copy, Debug)]
 enum Work {
-    /// Wakes the sagas that wait for a signal which has come.
+    /// Wakes the sagas that wait for a signal which has come, or for children that have ended.
     Wake,
     /// Settles the signals of sagas that have ended.
     Expire,
@@ -69,14 +72,20 @@ impl Work {
     async fn run(self, core: &Core, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         match self {
             Self::Wake => {
-                let forgotten = store::signals::unnudged(conn, millis(FORGOTTEN), FOUND).await?;
+                let mut forgotten = store::signals::unnudged(conn, millis(FORGOTTEN), FOUND).await?;
+                forgotten.extend(store::children::forgotten(conn, FOUND).await?);
                 if !forgotten.is_empty() {
                     tracing::info!(
                         sagas = forgotten.len(),
-                        "sagas are woken that were not told of their signals"
+                        "sagas are woken that were not told of their signals, or of the ends of their children"
                     );
                     core.nudges.add(forgotten);
                 }
+                let mut after = CommitEffects::default();
+                for (id, queue) in store::children::wake_to_tell_again(conn, FOUND).await? {
+                    after.due.entry(queue).or_default().push(SagaId(id));
+                }
+                effects::publish(core, after);
             }
             Self::Expire => {
                 store::signals::expire_of_ended(conn, millis(FORGOTTEN), FOUND).await?;

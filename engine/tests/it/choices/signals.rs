@@ -1,6 +1,14 @@
 //! Waits in arms.
 
-use engine::{Definition, Saga, SagaName, SignalState, Status, testing::end_waits};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use engine::{
+    Definition, Item, Outcome, PerItem, Saga, SagaName, SignalState, Status, StepError, Tx,
+    testing::end_waits,
+};
 
 use super::{Drive, Parcel, Weigh, done, engine_of, verified};
 use crate::{
@@ -93,6 +101,64 @@ async fn signals_that_have_come_lead_through_waits_and_choices_in_one_commit() {
             .await
             .unwrap();
     assert_eq!(epochs, 1);
+    verified(&test.engine).await;
+    test.close().await;
+}
+
+/// Uses no SQL, so that its savepoint is still fresh afterwards.
+struct Quiet;
+
+impl engine::ItemStep for Quiet {
+    const NAME: &'static str = "quiet";
+    type Input = Parcel;
+    type Output = bool;
+    type Undo = engine::NothingToUndo;
+
+    async fn run(&self, _: &mut Tx<'_>, _: &Item<Parcel>) -> Result<Outcome<bool>, StepError> {
+        Ok(Outcome::Done(true))
+    }
+}
+
+/// Writes, and says no the first time.
+struct SaysNoOnce(Arc<AtomicBool>);
+
+impl engine::ItemStep for SaysNoOnce {
+    const NAME: &'static str = "says-no-once";
+    const RETRY: engine::RetryPolicy = fixtures::QUICK;
+    type Input = Parcel;
+    type Output = bool;
+    type Undo = engine::NothingToUndo;
+
+    async fn run(&self, tx: &mut Tx<'_>, item: &Item<Parcel>) -> Result<Outcome<bool>, StepError> {
+        fixtures::record_effect(tx, vec![item.saga_id.0], "says-no-once", 1).await?;
+        if self.0.swap(true, Ordering::Relaxed) {
+            return Ok(Outcome::Done(true));
+        }
+        Ok(Outcome::Retry(engine::Retry::message("not yet")))
+    }
+}
+
+/// What a step wrote before its no is taken back, and not the signal that was taken before it in the same transaction.
+#[tokio::test]
+async fn a_no_does_not_take_back_a_signal_that_was_taken_before() {
+    const NAME: SagaName<Parcel> = SagaName::new("no-after-signal");
+    let (_database, pool) = fixtures::database().await;
+    let saga = Saga::named(NAME)
+        .sleep("rest", LONG)
+        .then(PerItem(Quiet))
+        .signal("await-approval", APPROVAL.within(LONG))
+        .then(PerItem(SaysNoOnce(Arc::default())))
+        .build()
+        .unwrap();
+    let test = engine_of(&pool, saga);
+    let id = test.engine.start(NAME.with(&Parcel::default())).await.unwrap().saga_id;
+    fixtures::holds(&pool, "select waits_for = 'sleep' from engine.saga").await;
+    test.engine.signal(id, APPROVAL.with(&Approval::by("ada"))).await.unwrap();
+    end_waits(&pool).await.unwrap();
+    assert_eq!(test.engine.wait(id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
+    let state: String = sqlx::query_scalar("select state from engine.inbox").fetch_one(&pool).await.unwrap();
+    assert_eq!(state, "consumed");
+    assert_eq!(fixtures::effects(&pool, "says-no-once").await, 1);
     verified(&test.engine).await;
     test.close().await;
 }

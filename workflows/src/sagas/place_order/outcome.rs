@@ -42,6 +42,10 @@ impl PlacementEnd {
             }
             Cause::Failed { failure, .. } => rejected(failure.message.clone(), short_lines(failure)),
             Cause::DeadlinePassed => rejected("reservation expired".into(), Vec::new()),
+            // What became of the saga that started it is the operator's.
+            Cause::Parent { .. } => {
+                rejected("the order could not be placed for technical reasons".into(), Vec::new())
+            }
             // The operator's note is not for the customer either.
             Cause::Cancelled { actor, .. } if cause.is_given_up() => Self {
                 order_id,

@@ -1,0 +1,107 @@
+//! Children over HTTP: definitions, parents and children say how they belong together.
+
+use engine::{
+    Batch, Definition, NothingToUndo, Outcome, Outcomes, Saga, SagaName, StepError, TransactionStep, Tx,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::fixtures::{TestApi, Workers, body, generous_limits, problem};
+
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+struct Crate {
+    bottles: u32,
+    /// The number of the bottle that is broken.
+    broken: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Bottle {
+    broken: bool,
+}
+
+const CRATE: SagaName<Crate> = SagaName::new("fill-crate");
+const BOTTLE: SagaName<Bottle> = SagaName::new("fill-bottle");
+
+struct Fill;
+
+impl TransactionStep for Fill {
+    const NAME: &'static str = "fill";
+    type Input = Bottle;
+    type Output = bool;
+    type Undo = NothingToUndo;
+
+    async fn run(&self, _: &mut Tx<'_>, batch: &Batch<Bottle>) -> Result<Outcomes<bool>, StepError> {
+        Ok(batch.decide(|item| {
+            if item.input.broken { Outcome::fail("broken", "it is broken") } else { Outcome::Done(true) }
+        }))
+    }
+}
+
+fn definitions() -> Vec<Definition> {
+    let bottles = |filled: &Crate| {
+        (0..filled.bottles).map(|nth| Bottle { broken: filled.broken == Some(nth) }).collect::<Vec<_>>()
+    };
+    let filled = Saga::named(CRATE).for_each("bottles", BOTTLE.each(bottles).at_most(3)).build().unwrap();
+    vec![filled, Saga::named(BOTTLE).then(Fill).build().unwrap()]
+}
+
+async fn fill(shop: &TestApi, input: Value) -> String {
+    let start = json!({"definition": "fill-crate", "input": input});
+    let started = body(shop.post("/api/workflows", &start).await, 202).await;
+    let id = started["workflow_id"].as_str().unwrap().to_owned();
+    shop.engine.wait(id.parse().unwrap(), crate::support::WAIT_TIMEOUT).await.unwrap().unwrap();
+    id
+}
+
+#[tokio::test]
+async fn a_parent_counts_its_children_and_lists_them_and_they_name_it() {
+    let mut shop = TestApi::with(generous_limits(), Workers::Running, definitions()).await;
+    let definition = body(shop.get("/api/workflow-definitions/fill-crate").await, 200).await;
+    let step = &definition["steps"][0];
+    assert_eq!(step["kind"], "for_each");
+    assert_eq!(step["children"], json!({"definitions": ["fill-bottle"], "at_most": 3, "settled": false}));
+
+    let id = fill(&shop, json!({"bottles": 7})).await;
+    let parent = body(shop.get(&format!("/api/workflows/{id}")).await, 200).await;
+    assert_eq!(
+        parent["children"],
+        json!([{"step": "bottles", "open": 0, "completed": 7, "compensated": 0, "given_up": 0}])
+    );
+    assert_eq!((&parent["status"], &parent["parent"]), (&json!("completed"), &Value::Null));
+    let path = format!("/api/workflows?parent={id}&limit=5");
+    let first = body(shop.get(&path).await, 200).await;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = body(shop.get(&format!("{path}&cursor={cursor}")).await, 200).await;
+    let mut children = first["items"].as_array().unwrap().clone();
+    children.extend(second["items"].as_array().unwrap().clone());
+    let mut positions: Vec<u64> =
+        children.iter().map(|child| child["parent"]["position"].as_u64().unwrap()).collect();
+    positions.sort_unstable();
+    assert_eq!(positions, [0, 1, 2, 3, 4, 5, 6]);
+    let place = &children[0]["parent"];
+    assert_eq!((&place["workflow_id"], &place["root_id"]), (&json!(id), &json!(id)));
+    assert_eq!((&place["step"], &place["round"], &place["depth"]), (&json!("bottles"), &json!(0), &json!(1)));
+    problem(shop.get("/api/workflows?parent=me").await, 400, "invalid-parameter").await;
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn the_cause_of_a_child_that_is_undone_is_its_parent() {
+    let mut shop = TestApi::with(generous_limits(), Workers::Running, definitions()).await;
+    let id = fill(&shop, json!({"bottles": 3, "broken": 2})).await;
+    let parent = body(shop.get(&format!("/api/workflows/{id}")).await, 200).await;
+    assert_eq!(parent["cause"]["failure"]["code"], "child-failed");
+    let history = body(shop.get(&format!("/api/workflows/{id}/history")).await, 200).await;
+    let outcomes: Vec<_> =
+        history["items"].as_array().unwrap().iter().map(|entry| entry["outcome"].clone()).collect();
+    assert_eq!(json!(outcomes), json!(["opened", "failed", "done"]));
+    let children = body(shop.get(&format!("/api/workflows?parent={id}")).await, 200).await;
+    let causes: Vec<_> =
+        children["items"].as_array().unwrap().iter().map(|child| child["cause"]["kind"].clone()).collect();
+    // The newest first: the last bottle failed by itself.
+    assert_eq!(json!(causes), json!(["failed", "parent", "parent"]));
+    assert_eq!(children["items"][1]["cause"]["saga_id"], json!(id));
+    shop.close().await;
+}
