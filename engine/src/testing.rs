@@ -19,16 +19,13 @@
 //! commit, or fails until an operator retries it. With [`Proof::says_no`] a step also answers with a no of its own, and
 //! must leave nothing behind.
 
-mod cases;
-mod engine_run;
 mod fail_point;
 mod hooks;
 mod invariants;
 mod proof;
 
 pub use crate::support::faults::{DisabledGuard, Fault, FaultPoint, Faults};
-pub use cases::{Case, Kind};
 pub use fail_point::FailPoint;
 pub use hooks::{end_waits, expire_leases, make_all_due, with_faults};
 pub use invariants::history_violations;
-pub use proof::{Proof, ProofError, Report, Run};
+pub use proof::{Case, CaseDatabase, Databases, Kind, Proof, ProofError, Report, Run, Struck, Violation};

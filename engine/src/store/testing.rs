@@ -55,3 +55,31 @@ pub(crate) async fn writes(conn: &mut PgConnection) -> Result<i64, sqlx::Error> 
     .fetch_one(conn)
     .await
 }
+
+/// Ends the waits of these sagas for a time or a signal, as if their time were over.
+pub(crate) async fn end_waits_of(conn: &mut PgConnection, ids: &[Uuid]) -> Result<u64, sqlx::Error> {
+    sqlx::query(
+        "update engine.saga set due_at = now(), wait_until = case when wait_until is not null then now() end where waits_for in ('sleep', 'signal') and due_at > now() and id = any($1)",
+    )
+    .bind(ids)
+    .execute(conn)
+    .await
+    .map(|result| result.rows_affected())
+}
+
+/// Selects the keys of the signals of this name that a saga has taken.
+pub(crate) async fn taken_signals(pool: &PgPool, id: Uuid, name: &str) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select key from engine.inbox where saga_id = $1 and name = $2 and kind = 'signal' and state = 'consumed'",
+    )
+    .bind(id)
+    .bind(name)
+    .fetch_all(pool)
+    .await
+}
+
+/// Selects the rows of a caller's query, each as JSON.
+pub(crate) async fn rows_of(pool: &PgPool, query: &str) -> Result<Vec<String>, sqlx::Error> {
+    let sql = format!("select to_jsonb(q)::text from ({query}) q");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(pool).await
+}

@@ -1,145 +1,102 @@
-//! Runs every case of a proof against a real database.
+//! The proof of a saga: what is to be proved, and the order of its cases.
+//!
+//! A case is run on a database of its own if the proof has a factory for them (`databases`): a process begins a batch of
+//! sagas (`process`), the fault of the case strikes them (`case_faults`, `child_faults`), what is outside acts on them
+//! (`outside`, `waits`), processes replace each other until all sagas are at rest (`case_run`), and then it is looked at
+//! what has become of them (`verdict`).
 
+mod case;
+mod case_faults;
+mod case_run;
+mod child_faults;
+mod databases;
+mod outside;
+mod plan;
+mod process;
+mod report;
+mod verdict;
 mod waits;
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fmt, pin::Pin, sync::Arc};
 
-use sqlx::PgPool;
-
-use crate::testing::{
-    cases::{Case, CaseFaults, Kind, cases, expected, failing_step_after},
-    engine_run::EngineRun,
-    invariants::history_violations,
-};
 use crate::{
+    builder::EngineBuilder,
     definition::{new_saga::NewSaga, saga::Definition},
     engine::Engine,
     model::{
-        dead_job::DeadJobFilter,
-        error::{BuildError, CancelError, StartError},
-        graph::{Graph, UNKNOWN_GRAPH},
+        graph::{Graph, Node},
         ids::SagaId,
-        page::Page,
         signal::Signal,
-        status::{Direction, Status},
-        views::{FinalStatus, HistoryEntry, HistoryOutcome, SagaView},
     },
-    support::bounded_list::ListError,
+    support::faults::DisabledGuard,
+    testing::proof::{
+        case_run::{Setup, Version},
+        child_faults::Deaths,
+        plan::{Scope, cases, changes},
+        report::Note,
+    },
 };
 
-/// The time limit of a case.
-const LIMIT: Duration = Duration::from_secs(30);
+pub use case::{Case, Kind, Struck};
+pub use databases::{CaseDatabase, Databases};
+pub use report::{ProofError, Report, Run, Violation};
+
+/// How many sagas a batch has unless it is set.
+const BATCH: usize = 3;
 
 type Start = Box<dyn Fn() -> NewSaga + Send + Sync>;
 type NextSignal = Box<dyn Fn() -> Signal + Send + Sync>;
+type AllDefinitions = Box<dyn Fn() -> Vec<Definition> + Send + Sync>;
 type Check = Arc<dyn Fn(Run) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
 /// A saga to be proved.
 pub struct Proof {
     saga: String,
-    pool: PgPool,
-    definitions: Box<dyn Fn() -> Vec<Definition> + Send + Sync>,
+    databases: Box<dyn Databases>,
+    definitions: AllDefinitions,
+    earlier: Option<AllDefinitions>,
     starts: Vec<Start>,
     noes: Vec<(String, Start)>,
     signals: Vec<NextSignal>,
+    unchanged: Vec<String>,
+    batch: usize,
     check: Option<Check>,
-}
-
-/// The result of one case, for the caller's own checks.
-#[derive(Clone, Debug)]
-pub struct Run {
-    /// The case that was run.
-    pub case: Case,
-    /// The id of the saga.
-    pub saga_id: SagaId,
-    /// The status in which the saga ended or died.
-    pub final_status: FinalStatus,
-    /// The database that it ran on.
-    pub pool: PgPool,
-    /// The saga's history.
-    pub history: Vec<HistoryEntry>,
-}
-
-impl Run {
-    /// How often a step's action took effect, less its undos.
-    pub fn effects_of(&self, step: &str) -> i64 {
-        let done = |direction| {
-            let matches = |entry: &&HistoryEntry| {
-                entry.step == step && entry.direction == direction && entry.outcome == HistoryOutcome::Done
-            };
-            i64::try_from(self.history.iter().filter(matches).count()).unwrap_or(i64::MAX)
-        };
-        done(Direction::Action) - done(Direction::Undo)
-    }
-}
-
-/// The result of a proof.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// The cases that were run.
-    pub cases: Vec<Case>,
-    /// The violations, each with its case.
-    pub violations: Vec<(Case, String)>,
-}
-
-impl Report {
-    fn add(&mut self, case: Case, violations: Vec<String>) {
-        self.violations.extend(violations.into_iter().map(|violation| (case.clone(), violation)));
-        self.cases.push(case);
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} cases, {} violations", self.cases.len(), self.violations.len())?;
-        self.violations.iter().try_for_each(|(case, violation)| writeln!(f, "  {case}: {violation}"))
-    }
-}
-
-/// Why a proof could not be run.
-#[derive(Debug, thiserror::Error)]
-pub enum ProofError {
-    /// The saga is not among the definitions.
-    #[error("no saga is named `{0}`")]
-    UnknownSaga(String),
-    /// The engine could not be built.
-    #[error(transparent)]
-    Build(#[from] BuildError),
-    /// A saga could not be started.
-    #[error("the saga could not be started")]
-    Start(#[from] StartError),
-    /// The database refused a statement or can't be reached.
-    #[error("the database refused")]
-    Database(#[from] sqlx::Error),
-    /// The dead jobs could not be listed.
-    #[error(transparent)]
-    List(#[from] ListError),
+    disabled_guard: Option<DisabledGuard>,
 }
 
 impl Proof {
-    /// Prepares the proof of the saga named `saga`. `definitions` builds it together with all sagas that it starts,
-    /// once for each case; `start` returns a start that completes if no fault is injected, and each time takes the same arms.
+    /// Prepares the proof of the saga named `saga`. The cases run on `databases`: a pool, or a function that gives each case
+    /// a [fresh one](Databases). `definitions` builds the saga together with all sagas that it starts, once for each process.
+    ///
+    /// `start` returns a start that completes if no fault is injected, and each time takes the same arms. It is asked for
+    /// each saga of a [batch](Proof::batch), and each has to be able to complete beside the others: it is for another order,
+    /// another customer, another key.
     pub fn of(
         saga: &str,
-        pool: PgPool,
+        databases: impl Databases,
         definitions: impl Fn() -> Vec<Definition> + Send + Sync + 'static,
         start: impl Fn() -> NewSaga + Send + Sync + 'static,
     ) -> Self {
         Self {
             saga: saga.into(),
-            pool,
+            databases: Box::new(databases),
             definitions: Box::new(definitions),
+            earlier: None,
             starts: vec![Box::new(start)],
             noes: Vec::new(),
             signals: Vec::new(),
+            unchanged: Vec::new(),
+            batch: BATCH,
             check: None,
+            disabled_guard: None,
         }
+    }
+
+    /// Sets how many sagas each case has, which are started, run and undone together; three by default. With more than one,
+    /// some faults also strike one saga of the batch while the others complete.
+    pub fn batch(mut self, sagas: usize) -> Self {
+        self.batch = sagas.max(1);
+        self
     }
 
     /// Adds another start, for arms of choices that the first one does not take. Every step of the graph has to be on the way
@@ -149,21 +106,40 @@ impl Proof {
         self
     }
 
-    /// Adds a case: the step `step` itself answers the saga of this start with a no (it fails, or is to be repeated).
-    /// Nothing that it has written may stay, which is what a batch step owes. If it is an entry step, the start is
-    /// refused, and the caller's own check is not run.
+    /// Adds a start to which this step says no, and cases for it: it must leave nothing behind. If all sagas of a batch get
+    /// the no, every row that the step wrote is a violation; then one gets it while the others go on. A no that depends on the
+    /// step's own data can't be injected, so the caller gives one.
     pub fn says_no(mut self, step: &str, start: impl Fn() -> NewSaga + Send + Sync + 'static) -> Self {
         self.noes.push((step.into(), Box::new(start)));
         self
     }
 
-    /// Sends this signal to the saga when it waits for one of its name; without one, the wait times out. Sleeps end at once.
+    /// Gives the message for the steps that wait for a signal of this name. In the cases that say so the message does not come,
+    /// comes early, late, twice, or when the time is over, too.
     pub fn signal(mut self, signal: impl Fn() -> Signal + Send + Sync + 'static) -> Self {
         self.signals.push(Box::new(signal));
         self
     }
 
-    /// Adds the caller's own check, run after each case.
+    /// Adds a query whose rows must be the same, in any order, before a case begins and after all of its sagas have
+    /// compensated, such as `select sku, available from shop.stock`. A row that is there only because a saga was tried, like a
+    /// rejected order, does not belong in it.
+    pub fn unchanged(mut self, query: impl Into<String>) -> Self {
+        self.unchanged.push(query.into());
+        self
+    }
+
+    /// Adds the definitions before a change, and cases in which the sagas begin with them. While they are at a step, their
+    /// process is replaced by one that has the new graph and knows the earlier one ([`EngineBuilder::also`]): they go on,
+    /// or are undone. Or by one that does not know it: they are left as they are, and go on later.
+    ///
+    /// Two graphs with the same hash can continue each other's sagas, and then the new code alone has to.
+    pub fn earlier(mut self, definitions: impl Fn() -> Vec<Definition> + Send + Sync + 'static) -> Self {
+        self.earlier = Some(Box::new(definitions));
+        self
+    }
+
+    /// Adds a check that runs for each saga of each case, on the database that it ran on.
     pub fn check<F>(mut self, check: impl Fn(Run) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
@@ -172,300 +148,135 @@ impl Proof {
         self
     }
 
-    /// Runs all cases, one after the other.
+    /// Disables a guard of the engine in every case, for tests of the proof itself: its checks have to notice.
+    pub fn without(mut self, guard: DisabledGuard) -> Self {
+        self.disabled_guard = Some(guard);
+        self
+    }
+
+    /// Runs all cases.
     ///
     /// # Errors
-    /// When a case could not be run at all. Violations are in the report.
+    /// When a case can't be run at all; what does not hold is in the report.
     pub async fn run(self) -> Result<Report, ProofError> {
         let definitions = (self.definitions)();
-        let graph = definitions
-            .iter()
-            .map(Definition::graph)
-            .find(|graph| graph.name == self.saga)
-            .ok_or_else(|| ProofError::UnknownSaga(self.saga.clone()))?
-            .clone();
+        let graph = graph_of(&definitions, &self.saga)?;
+        let deaths = |node: &Node| Deaths::of(&definitions, node);
         let mut report = Report::default();
         let mut covered = vec![false; graph.steps.len()];
         let mut path = Vec::new();
         for start in &self.starts {
-            let nothing = Case { step: String::new(), kind: Kind::Nothing };
-            let saga = self.prove(&mut report, &graph, &path, nothing, start()).await?;
-            path = graph.path(&saga.arms, usize::MAX).collect();
+            let nothing = Case::of("", Kind::Nothing);
+            path = self.prove(&mut report, self.setup(graph, &path, nothing, start)).await?;
             let new: Vec<usize> = path.iter().copied().filter(|at| !covered[*at]).collect();
-            for case in cases(&graph, &path, &new) {
-                self.prove(&mut report, &graph, &path, case, start()).await?;
+            let scope = Scope { graph, path: &path, batch: self.batch };
+            for case in cases(scope, &new, &deaths) {
+                self.prove(&mut report, self.setup(graph, &path, case, start)).await?;
             }
             for at in new {
                 covered[at] = true;
             }
         }
         for (node, _) in graph.steps.iter().zip(covered).filter(|(_, covered)| !covered) {
-            let case = Case { step: node.name.clone(), kind: Kind::Nothing };
-            report.violations.push((case, "no start comes to this step: add one with `also`".into()));
+            let what = format!("no start comes to `{}`: add one with `also`", node.name);
+            report.find(&Case::of(&node.name, Kind::Nothing), vec![Note::from(what)]);
         }
-        for (step, start) in &self.noes {
-            let (case, new) = (Case { step: step.clone(), kind: Kind::ActionSaysNo }, start());
-            if graph.steps[0].entry && graph.steps[0].name == case.step {
-                let violations = self.refused(&case, new).await?;
-                report.add(case, violations);
-            } else {
-                self.prove(&mut report, &graph, &path, case, new).await?;
-            }
+        self.prove_noes(&mut report, graph).await?;
+        if let Some(earlier) = &self.earlier {
+            let earlier = earlier();
+            self.prove_changes(&mut report, graph_of(&earlier, &self.saga)?, graph).await?;
         }
         Ok(report)
     }
 
-    /// Runs one case, with this start of a saga that takes this path.
-    async fn prove(
-        &self,
-        report: &mut Report,
-        graph: &Graph,
-        path: &[usize],
-        case: Case,
-        new: NewSaga,
-    ) -> Result<SagaView, ProofError> {
-        let (saga, history, notes) = self.one(graph, path, &case, new).await?;
-        let mut violations = history_violations(graph, &saga, &history);
-        violations.extend(notes);
-        if let Some(wanted) = expected(graph, &case).filter(|wanted| saga.status != *wanted) {
-            violations.push(format!("ended {}, not {wanted}: {}", saga.status, summary(&history)));
-        }
-        if let Some(check) = &self.check {
-            let final_status = FinalStatus { status: saga.status, cause: saga.cause.clone(), result: None };
-            let run = Run {
-                case: case.clone(),
-                saga_id: saga.saga_id,
-                final_status,
-                pool: self.pool.clone(),
-                history,
-            };
-            violations.extend(check(run).await.err());
-        }
-        report.add(case, violations);
-        Ok(saga)
-    }
-
-    async fn one(
-        &self,
-        graph: &Graph,
-        path: &[usize],
-        case: &Case,
-        new: NewSaga,
-    ) -> Result<(SagaView, Vec<HistoryEntry>, Vec<String>), ProofError> {
-        let undo_case = matches!(
-            case.kind,
-            Kind::UndoCrashesBeforeCommit | Kind::UndoCrashesAfterCommit | Kind::UndoNeedsAPerson
-        );
-        let undone = graph.position(&case.step).filter(|_| undo_case);
-        let failing = undone.and_then(|at| failing_step_after(graph, path, at));
-        let mut case_faults = CaseFaults::new(new.saga_id(), case, failing);
-        if case.kind == Kind::ChildFails {
-            case_faults.failing_children = self.first_steps_of_children(graph, &case.step);
-        }
-        let case_faults = Arc::new(case_faults);
-        let saga_id = new.saga_id();
-        let mut notes = Vec::new();
-        let is_early = case.kind == Kind::SignalComesEarly;
-        let new = match graph.position(&case.step).and_then(|at| graph.steps[at].signal()) {
-            Some(name) if is_early => match self.signal_named(name, &case.step) {
-                Some(signal) => {
-                    case_faults.spent.store(true, Ordering::Release);
-                    new.signal(signal)
-                }
-                None => new,
-            },
-            Some(_) | None => new,
-        };
-        let mut start = Some(new);
-        let began = Instant::now();
-        loop {
-            let run = EngineRun::open(self.builder(), &case_faults)?;
-            if let Some(new) = start.take() {
-                run.engine.start(new).await?;
+    async fn prove_noes(&self, report: &mut Report, graph: &Graph) -> Result<(), ProofError> {
+        for (step, start) in &self.noes {
+            let case = Case::of(step, Kind::ActionSaysNo);
+            self.prove(report, self.setup(graph, &[], case.clone(), start)).await?;
+            if self.batch > 1 {
+                let case = Case { struck: Struck::One, ..case };
+                self.prove(report, self.setup(graph, &[], case, start)).await?;
             }
-            let settled = self.drive(&run.engine, saga_id, &case_faults, began, &mut notes).await;
-            let dead = run.engine.worker();
-            run.close().await;
-            if settled? || began.elapsed() > LIMIT {
-                break;
-            }
-            // The engine crashed: skip the time until the lease of its claim ends.
-            crate::testing::hooks::expire_leases(&self.pool, dead).await?;
-        }
-        let engine = self.builder().build()?;
-        let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
-        let history = engine.history(saga_id).await?.unwrap_or_default();
-        let violation = crate::operate::verify::check_history(&engine.core, &self.pool, &saga).await?;
-        notes.extend(violation.map(|violation| violation.violation));
-        engine.shutdown().await;
-        notes.extend(case_faults.take_leftovers());
-        let needs_fault = case.kind != Kind::Nothing && case.kind != Kind::CancelledThere;
-        if needs_fault && !fault_happened(&case_faults, &history) {
-            notes.push("the fault was never met, so this case proved nothing".into());
-        }
-        Ok((saga, history, notes))
-    }
-
-    /// The definitions of the children of a step, each with its first step whose action can be made to fail.
-    fn first_steps_of_children(&self, graph: &Graph, step: &str) -> Vec<(String, String)> {
-        let node = graph.position(step).map(|at| &graph.steps[at]);
-        let children = node.and_then(|node| node.children.as_ref());
-        let definitions = (self.definitions)();
-        let first = |name: &String| {
-            let child = definitions.iter().map(Definition::graph).find(|child| child.name == *name)?;
-            let first = child.steps.iter().find(|node| node.kind.has_action() && !node.entry)?;
-            Some((name.clone(), first.name.clone()))
-        };
-        children.iter().flat_map(|children| &children.definitions).filter_map(first).collect()
-    }
-
-    /// Runs a start that its entry step refuses, and returns the violations.
-    async fn refused(&self, case: &Case, new: NewSaga) -> Result<Vec<String>, ProofError> {
-        let case_faults = Arc::new(CaseFaults::new(new.saga_id(), case, None));
-        let run = EngineRun::open(self.builder(), &case_faults)?;
-        let answer = run.engine.start(new).await;
-        run.close().await;
-        let mut violations = case_faults.take_leftovers();
-        match answer {
-            Err(StartError::Refused(_) | StartError::Unavailable(_)) => {}
-            Ok(_) => violations.push("the entry step did not say no, so this case proved nothing".into()),
-            Err(
-                error @ (StartError::UnknownDefinition(_)
-                | StartError::BadInput { .. }
-                | StartError::InputTooLarge { .. }),
-            ) => {
-                return Err(error.into());
-            }
-        }
-        Ok(violations)
-    }
-
-    /// Waits until the saga has ended or is dead (true) or the engine has crashed (false). Cancels the saga or retries
-    /// its dead job if the case says so.
-    async fn drive(
-        &self,
-        engine: &Engine,
-        saga_id: SagaId,
-        case_faults: &CaseFaults,
-        began: Instant,
-        notes: &mut Vec<String>,
-    ) -> Result<bool, ProofError> {
-        while began.elapsed() < LIMIT {
-            if engine.core.faults.is_crashed() {
-                return Ok(false);
-            }
-            if engine.wait(saga_id, Duration::from_millis(20)).await?.is_some() {
-                let again = case_faults.case.kind == Kind::UndoNeedsAPerson
-                    && self.retry_dead_job_once(engine, saga_id, case_faults).await?;
-                if !again {
-                    return Ok(true);
-                }
-            }
-            let cancels =
-                case_faults.case.kind == Kind::CancelledThere && !case_faults.spent.load(Ordering::Acquire);
-            if cancels {
-                self.cancel_when_held(engine, saga_id, case_faults, notes).await?;
-            }
-            self.end_wait(engine, saga_id, case_faults, notes).await?;
-            if !cancels {
-                crate::testing::hooks::make_all_due(&self.pool).await?;
-                engine.core.feeds.wake_all();
-            }
-        }
-        notes.push(format!("neither ended nor dead after {} s", LIMIT.as_secs()));
-        Ok(true)
-    }
-
-    async fn cancel_when_held(
-        &self,
-        engine: &Engine,
-        saga_id: SagaId,
-        case_faults: &CaseFaults,
-        notes: &mut Vec<String>,
-    ) -> Result<(), ProofError> {
-        let saga = engine.saga(saga_id).await?.ok_or(sqlx::Error::RowNotFound)?;
-        let is_in_wait = saga.waits_for.is_some() && saga.wait_until.is_some();
-        let held = saga.step == case_faults.case.step
-            && saga.lease_owner.is_none()
-            && (saga.error.is_some() || is_in_wait);
-        if !held {
-            return Ok(());
-        }
-        case_faults.spent.store(true, Ordering::Release);
-        let wanted = expected(
-            engine.definition(&saga.definition).map_or(&UNKNOWN_GRAPH, Definition::graph),
-            &case_faults.case,
-        );
-        match (engine.cancel(saga_id, "a test", "to see it compensate").await, wanted) {
-            (Ok(_), Some(Status::Compensated))
-            | (Err(CancelError::PastPivot { .. }), Some(Status::Completed)) => {}
-            (answer, _) => notes.push(format!("the cancel was answered {answer:?}")),
         }
         Ok(())
     }
 
-    /// Retries the dead job, once, and lets the undo succeed from now on.
-    async fn retry_dead_job_once(
+    async fn prove_changes(
         &self,
-        engine: &Engine,
-        saga_id: SagaId,
-        case_faults: &CaseFaults,
-    ) -> Result<bool, ProofError> {
-        if case_faults.spent.load(Ordering::Acquire) {
-            return Ok(false);
+        report: &mut Report,
+        earlier: &Graph,
+        newest: &Graph,
+    ) -> Result<(), ProofError> {
+        let start = &self.starts[0];
+        let setup = self.setup(earlier, &[], Case::of("", Kind::Nothing), start);
+        let path = self.prove(report, Setup { first: Version::Earlier, ..setup }).await?;
+        for case in changes(earlier, &path, earlier.hash != newest.hash) {
+            let setup = self.setup(earlier, &path, case, start);
+            self.prove(report, Setup { first: Version::Earlier, ..setup }).await?;
         }
-        let page = Page { after: None, limit: 1000 };
-        let dead = engine.dead_jobs(&DeadJobFilter::default(), page).await?;
-        let Some(job) = dead.items.iter().find(|job| job.saga_id == saga_id) else { return Ok(false) };
-        case_faults.spent.store(true, Ordering::Release);
-        // No other operator acts on the dead jobs of a proof.
-        Ok(engine.retry_dead_job(job.dead_job_id, "a test", "the cause is fixed").await.is_ok())
+        Ok(())
     }
 
-    fn builder(&self) -> crate::builder::EngineBuilder {
-        (self.definitions)()
-            .into_iter()
-            .fold(Engine::builder(self.pool.clone()), crate::builder::EngineBuilder::register)
+    /// A case with its sagas. If it strikes one of them by its start, the others get the first start of the proof.
+    fn setup<'a>(&'a self, graph: &'a Graph, path: &'a [usize], case: Case, start: &Start) -> Setup<'a> {
+        let middle = (self.batch - 1) / 2;
+        let is_struck = |nth: usize| case.struck == Struck::All || nth == middle;
+        let is_no = case.kind == Kind::ActionSaysNo;
+        let mut sagas: Vec<(NewSaga, bool)> = (0..self.batch)
+            .map(|nth| {
+                let by_start = if is_no && !is_struck(nth) { &self.starts[0] } else { start };
+                (by_start(), is_struck(nth))
+            })
+            .collect();
+        if !is_no && case.struck == Struck::One {
+            // A batch is in the order of the ids.
+            sagas.sort_by_key(|(new, _)| new.saga_id());
+            for (nth, (_, struck)) in sagas.iter_mut().enumerate() {
+                *struck = nth == middle;
+            }
+        }
+        let struck: BTreeSet<SagaId> =
+            sagas.iter().filter(|(_, struck)| *struck).map(|(new, _)| new.saga_id()).collect();
+        let sagas = sagas.into_iter().map(|(new, _)| new).collect();
+        Setup { graph, path, case, sagas, struck, first: Version::Both }
     }
+
+    /// Builds the engine of a process that knows these graphs.
+    fn builder(&self, pool: &sqlx::PgPool, version: Version) -> EngineBuilder {
+        let earlier = self.earlier.as_ref().map(|earlier| earlier()).unwrap_or_default();
+        let (registered, also) = match version {
+            Version::Earlier => (earlier, Vec::new()),
+            Version::Newest => ((self.definitions)(), Vec::new()),
+            Version::Both => {
+                let newest = (self.definitions)();
+                let other = |earlier: &Definition| {
+                    !newest.iter().any(|newest| newest.graph().hash == earlier.graph().hash)
+                };
+                let also: Vec<Definition> = earlier.into_iter().filter(other).collect();
+                (newest, also)
+            }
+        };
+        let names: BTreeSet<String> =
+            registered.iter().map(|definition| definition.graph().name.clone()).collect();
+        let builder = registered.into_iter().fold(Engine::builder(pool.clone()), EngineBuilder::register);
+        also.into_iter().fold(builder, |builder, earlier| {
+            // A saga that the change has removed is not started any more, but has to go on.
+            if names.contains(&earlier.graph().name) {
+                builder.also(earlier)
+            } else {
+                builder.register(earlier)
+            }
+        })
+    }
+}
+
+fn graph_of<'a>(definitions: &'a [Definition], saga: &str) -> Result<&'a Graph, ProofError> {
+    let mut graphs = definitions.iter().map(Definition::graph);
+    graphs.find(|graph| graph.name == saga).ok_or_else(|| ProofError::UnknownSaga(saga.into()))
 }
 
 impl fmt::Debug for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proof").field("saga", &self.saga).finish_non_exhaustive()
     }
-}
-
-fn fault_happened(case_faults: &CaseFaults, history: &[HistoryEntry]) -> bool {
-    let failed = |entry: &HistoryEntry| {
-        matches!(
-            entry.outcome,
-            HistoryOutcome::Failed
-                | HistoryOutcome::Exhausted
-                | HistoryOutcome::Retry
-                | HistoryOutcome::Snoozed
-        )
-    };
-    match case_faults.case.kind {
-        Kind::Nothing | Kind::CancelledThere => true,
-        Kind::ActionFails | Kind::ActionNeverWorks => {
-            history.iter().any(|entry| entry.step == case_faults.case.step && failed(entry))
-        }
-        Kind::ActionSaysNo => history.iter().any(|entry| {
-            entry.step == case_faults.case.step && (failed(entry) || entry.outcome == HistoryOutcome::Snoozed)
-        }),
-        Kind::ActionCrashesBeforeCommit
-        | Kind::ActionCrashesAfterCommit
-        | Kind::SignalTimesOut
-        | Kind::SignalComesEarly
-        | Kind::SignalComesTwice
-        | Kind::ChildFails
-        | Kind::UndoCrashesBeforeCommit
-        | Kind::UndoCrashesAfterCommit
-        | Kind::UndoNeedsAPerson => case_faults.spent.load(Ordering::Acquire),
-    }
-}
-
-fn summary(history: &[HistoryEntry]) -> String {
-    let line = |entry: &HistoryEntry| format!("{} {} {}", entry.direction, entry.step, entry.outcome.name());
-    history.iter().map(line).collect::<Vec<_>>().join(", ")
 }

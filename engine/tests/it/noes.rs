@@ -355,9 +355,9 @@ async fn a_proof_finds_a_batch_step_that_writes_and_then_says_no() {
         .run()
         .await
         .unwrap();
-    let [(case, violation)] = report.violations.as_slice() else { panic!("{report}") };
-    assert_eq!((case.kind, case.step.as_str()), (Kind::ActionSaysNo, "sloppy"));
-    assert!(violation.contains("left rows behind"), "{violation}");
+    let [violation] = report.violations.as_slice() else { panic!("{report}") };
+    assert_eq!((violation.case.kind, violation.case.step.as_str()), (Kind::ActionSaysNo, "sloppy"));
+    assert!(violation.what.contains("left rows behind"), "{violation}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -370,8 +370,8 @@ async fn a_proof_finds_an_entry_step_that_writes_and_then_says_no() {
         .run()
         .await
         .unwrap();
-    let [(_, violation)] = report.violations.as_slice() else { panic!("{report}") };
-    assert!(violation.contains("left rows behind"), "{violation}");
+    let [violation] = report.violations.as_slice() else { panic!("{report}") };
+    assert!(violation.what.contains("left rows behind"), "{violation}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -385,7 +385,7 @@ async fn a_proof_passes_one_item_steps_that_say_no_and_notices_a_start_that_no_s
         .run()
         .await
         .unwrap();
-    let [(case, violation)] = report.violations.as_slice() else { panic!("{report}") };
-    assert_eq!(case.kind, Kind::ActionSaysNo);
-    assert!(violation.contains("never met"), "{violation}");
+    let [violation] = report.violations.as_slice() else { panic!("{report}") };
+    assert_eq!(violation.case.kind, Kind::ActionSaysNo);
+    assert!(violation.what.contains("never met"), "{violation}");
 }

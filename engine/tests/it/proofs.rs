@@ -1,6 +1,10 @@
 //! Proofs of the test sagas: every fault at every step. They use `engine::testing`, with which users of the engine prove
 //! their own sagas.
 
+mod changes;
+mod children;
+mod planted;
+
 use engine::{
     Direction, Status,
     testing::{Kind, Proof},
@@ -47,7 +51,7 @@ async fn a_proof_of_every_kind_of_step_finds_no_violation() {
     for kind in [Kind::ActionCrashesBeforeCommit, Kind::UndoCrashesAfterCommit, Kind::UndoNeedsAPerson] {
         assert!(report.cases.iter().any(|case| case.kind == kind));
     }
-    assert_eq!(report.cases.len(), 1 + 5 * 5 + 3 * 3);
+    assert_eq!(report.cases.len(), 1 + 5 * 7 + 3 * 3 + 1);
     let mut sent = world.sent.lock().unwrap().clone();
     let calls = sent.len();
     sent.sort_unstable();
@@ -95,7 +99,8 @@ async fn a_proof_of_waits_finds_no_violation_and_covers_what_can_happen_to_a_sig
             .fetch_one(&run.pool)
             .await
             .map_err(|error| error.to_string())?;
-            let times_out = run.case.kind == Kind::SignalTimesOut;
+            let times_out =
+                run.is_struck && matches!(run.case.kind, Kind::SignalTimesOut | Kind::SignalComesLate);
             let wanted = i64::from(run.final_status.status == Status::Completed && !times_out);
             let is_undone = run.effects_of("pack") == wanted.max(i64::from(times_out));
             let received = run.effects_of("await-approval") == 1 && !times_out;
@@ -105,9 +110,13 @@ async fn a_proof_of_waits_finds_no_violation_and_covers_what_can_happen_to_a_sig
         .await
         .unwrap();
     assert!(report.violations.is_empty(), "{report}");
-    for kind in [Kind::SignalTimesOut, Kind::SignalComesEarly, Kind::SignalComesTwice] {
-        assert_eq!(report.cases.iter().filter(|case| case.kind == kind).count(), 1);
+    let of = |kind: Kind| report.cases.iter().filter(|case| case.kind == kind).count();
+    for kind in
+        [Kind::SignalComesEarly, Kind::SignalComesTwice, Kind::SignalComesLate, Kind::SignalRacesTimeOut]
+    {
+        assert_eq!(of(kind), 1, "{kind:?}");
     }
-    // The undo of `pack`, three cases at a time; nothing, sleep, signal, and three steps.
-    assert_eq!(report.cases.len(), 3 + 1 + 3 + 6 + 3 * 5);
+    assert_eq!(of(Kind::SignalTimesOut), 2, "for all of a batch, and for one");
+    // Nothing; the undo of `pack`; sleep, signal, and three steps, each also for one saga of the batch.
+    assert_eq!(report.cases.len(), 1 + 3 + (3 + 1) + (8 + 2) + 3 * (5 + 2));
 }

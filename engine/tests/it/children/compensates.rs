@@ -209,7 +209,7 @@ async fn a_proof_of_children_finds_no_violation() {
         .unwrap();
     assert!(report.violations.is_empty(), "{report}");
     let of = |step: &str| report.cases.iter().filter(|case| case.step == step).count();
-    assert_eq!((of("plan"), of("book"), of("confirm")), (8, 5, 5));
+    assert_eq!((of("plan"), of("book"), of("confirm")), (10, 7, 7));
     assert!(report.cases.iter().any(|case| case.kind == Kind::ChildFails));
 }
 

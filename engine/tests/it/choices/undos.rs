@@ -66,15 +66,15 @@ async fn a_proof_covers_the_arms_that_its_starts_take_and_names_the_steps_that_n
         )
     };
     let report = proof().run().await.unwrap();
-    let uncovered: Vec<_> = report.violations.iter().map(|(case, _)| case.step.as_str()).collect();
+    let uncovered: Vec<_> = report.violations.iter().map(|violation| violation.case.step.as_str()).collect();
     assert_eq!(uncovered, ["drive"], "{report}");
-    assert!(report.violations[0].1.contains("no start comes to this step"), "{report}");
+    assert!(report.violations[0].what.contains("no start comes to `drive`"), "{report}");
 
     let report = proof().also(|| SEND.with(&PARCELS[0])).run().await.unwrap();
     assert!(report.violations.is_empty(), "{report}");
     let of = |step: &str| report.cases.iter().filter(|case| case.step == step).count();
     assert_eq!((of("goes-abroad"), of("is-fragile")), (2, 2), "a choice crashes before and after its commit");
-    assert_eq!((of("drive"), of("pad"), of("declare")), (8, 8, 8));
+    assert_eq!((of("drive"), of("pad"), of("declare")), (10, 10, 10));
     assert!(report.cases.iter().any(|case| case.step == "drive" && case.kind == Kind::UndoNeedsAPerson));
 }
 
