@@ -399,3 +399,19 @@ impl<'a, O> IntoIterator for &'a Outcomes<O> {
 /// The outcomes of an undo, one for each saga of the batch in the same order.
 #[derive(Debug)]
 pub struct UndoOutcomes(pub(crate) Vec<UndoOutcome>);
+
+impl UndoOutcomes {
+    /// Iterates over the outcomes, in the batch's order.
+    pub fn iter(&self) -> std::slice::Iter<'_, UndoOutcome> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a UndoOutcomes {
+    type Item = &'a UndoOutcome;
+    type IntoIter = std::slice::Iter<'a, UndoOutcome>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
