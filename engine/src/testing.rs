@@ -1,12 +1,18 @@
-//! Proves a saga: runs it with every fault at every step and checks what must hold.
+//! Proves a saga, and tests its steps alone.
+//!
+//! # A proof
+//!
+//! [`Proof`] runs a saga with every fault at every step, against a real PostgreSQL, and checks what must hold.
 //!
 //! ```no_run
 //! # use engine::{Definition, NewSaga, testing::Proof};
-//! # async fn prove(pool: sqlx::PgPool, saga: fn() -> Vec<Definition>, order: fn() -> NewSaga) -> Result<(), Box<dyn std::error::Error>> {
-//! let report = Proof::of("place-order", pool, saga, order)
-//!     .check(|case| async move {
-//!         // Look at your own tables here; `case.saga_id` and `case.final_status` say which run it was.
-//!         (case.effects_of("reserve-stock") <= 1).then_some(()).ok_or_else(|| "reserved twice".into())
+//! # async fn fresh_database() -> sqlx::PgPool { unimplemented!() }
+//! # async fn prove(saga: fn() -> Vec<Definition>, order: fn() -> NewSaga) -> Result<(), Box<dyn std::error::Error>> {
+//! let report = Proof::of("place-order", fresh_database, saga, order)
+//!     .unchanged("select sku, available from stock")
+//!     .check(|run| async move {
+//!         // Look at your own tables here; `run.saga_id` and `run.final_status` say which saga it was.
+//!         (run.effects_of("reserve-stock") <= 1).then_some(()).ok_or_else(|| "reserved twice".into())
 //!     })
 //!     .run()
 //!     .await?;
@@ -14,18 +20,41 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The faults of an action: it crashes before or after its commit (so that it is repeated), fails for good, fails every
-//! time, or the saga is cancelled at that step. The faults of an undo: it crashes before or after its
-//! commit, or fails until an operator retries it. With [`Proof::says_no`] a step also answers with a no of its own, and
-//! must leave nothing behind.
+//! Each case has a batch of sagas ([`Proof::batch`]), a fault ([`Kind`]) at a step, and the sagas that it strikes
+//! ([`Struck`]):
+//!
+//! | at | faults |
+//! |---|---|
+//! | an action | it crashes before or after its commit, fails for good, fails every time, says no of its own ([`Proof::says_no`]); a caller cancels there; a call takes effect and its answer is lost |
+//! | an undo | it crashes before or after its commit, or fails until an operator retries it |
+//! | a signal | it comes early, twice, late, not at all, or when the time is over, too |
+//! | children | one fails, dies and is retried or given up, ends unheard; a caller cancels meanwhile |
+//! | any step | the graph changes while sagas are there ([`Proof::earlier`]) |
+//!
+//! A case passes if the history of each saga, and of its children, is one that can be; if it ends as it must; if what
+//! [`Proof::unchanged`] names is as before when all have compensated; and if [`Proof::check`] agrees. Time is skipped.
+//!
+//! # A step alone
+//!
+//! [`item`], [`batch`] and [`tx`] are what an action gets, [`undo_item`] and [`undo_batch`] what an undo gets. They need no
+//! engine, and a call needs no database either.
+//!
+//! # The engine itself
+//!
+//! [`Faults`] are injected with [`with_faults`], [`FailPoint`] ends a real process, and [`make_all_due`], [`end_waits`] and
+//! [`expire_leases`] skip time.
 
 mod fail_point;
 mod hooks;
 mod invariants;
+mod items;
 mod proof;
+mod step_tx;
 
 pub use crate::support::faults::{DisabledGuard, Fault, FaultPoint, Faults};
 pub use fail_point::FailPoint;
 pub use hooks::{end_waits, expire_leases, make_all_due, with_faults};
 pub use invariants::history_violations;
+pub use items::{batch, batch_of, item, item_with_context, undo_batch, undo_item};
 pub use proof::{Case, CaseDatabase, Databases, Kind, Proof, ProofError, Report, Run, Struck, Violation};
+pub use step_tx::{SentSignal, StartedSaga, StepTx, tx};

@@ -1,6 +1,7 @@
 //! Proofs of the test sagas: every fault at every step. They use `engine::testing`, with which users of the engine prove
 //! their own sagas.
 
+mod alone;
 mod changes;
 mod children;
 mod planted;
