@@ -83,6 +83,7 @@ async fn placing_an_order_survives_every_fault() {
     let report = Proof::of(PLACE_ORDER.name(), test.pool().clone(), definitions(&test.mails), placement)
         .says_no("open-order", || PLACE_ORDER.with(&order(&[("NO-SUCH-SKU", 1)])))
         .says_no("reserve-stock", too_many)
+        .unchanged("select sku, on_hand, reserved from shop.stock")
         .check(|run| async move {
             let (status, held) = order_of(&run, &key_of(&run).await?).await?;
             let expected = match run.final_status.status {
@@ -104,7 +105,7 @@ async fn placing_an_order_survives_every_fault() {
     settle_and_close(test).await;
 }
 
-/// Confirmed orders to cancel, one for each case.
+/// Confirmed orders to cancel, one for each saga.
 async fn confirmed(pool: &PgPool) -> Vec<Uuid> {
     sqlx::query_scalar("select order_id from shop.orders where status = 'confirmed'")
         .fetch_all(pool)
@@ -116,7 +117,7 @@ async fn confirmed(pool: &PgPool) -> Vec<Uuid> {
 async fn cancelling_an_order_survives_every_fault() {
     let test = TestShop::open().await.start_workers();
     test.add_product("TEA-1", 10, 1000).await;
-    futures::future::join_all((0..20).map(|_| test.place(order(&[("TEA-1", 4)])))).await;
+    futures::future::join_all((0..120).map(|_| test.place(order(&[("TEA-1", 4)])))).await;
     let orders = Arc::new(Mutex::new(confirmed(test.pool()).await));
     let test = test.stop_workers().await;
     let cancellation = move || {
