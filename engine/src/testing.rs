@@ -41,8 +41,8 @@
 //!
 //! # The engine itself
 //!
-//! [`Faults`] are injected with [`with_faults`], [`FailPoint`] ends a real process, and [`make_all_due`], [`end_waits`] and
-//! [`expire_leases`] skip time.
+//! [`Faults`] are injected with [`with_faults`], [`FailPoint`] ends a real process, and [`make_all_due`], [`end_waits`],
+//! [`expire_leases`] and [`find_forgotten`] skip time.
 
 mod fail_point;
 mod hooks;
@@ -53,7 +53,7 @@ mod step_tx;
 
 pub use crate::support::faults::{DisabledGuard, Fault, FaultPoint, Faults};
 pub use fail_point::FailPoint;
-pub use hooks::{end_waits, expire_leases, make_all_due, with_faults};
+pub use hooks::{end_waits, expire_leases, find_forgotten, make_all_due, with_faults};
 pub use invariants::history_violations;
 pub use items::{batch, batch_of, item, item_with_context, undo_batch, undo_item};
 pub use proof::{Case, CaseDatabase, Databases, Kind, Proof, ProofError, Report, Run, Struck, Violation};

@@ -2,6 +2,8 @@
 
 use crate::{
     builder::EngineBuilder,
+    engine::Engine,
+    store,
     support::faults::{FaultHooks, Faults},
 };
 
@@ -36,4 +38,22 @@ pub async fn expire_leases(
     worker: crate::model::ids::WorkerId,
 ) -> Result<u64, sqlx::Error> {
     crate::store::testing::expire_leases(pool, worker).await
+}
+
+/// How many sagas are found at once.
+const FOUND: i64 = 1000;
+
+/// Finds the sagas that a process which died did not tell of their signals, or of the ends of their children, as an engine
+/// does from time to time.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn find_forgotten(engine: &Engine) -> Result<(), sqlx::Error> {
+    let mut conn = engine.core.pool.acquire().await?;
+    let mut forgotten = store::signals::unnudged(&mut conn, 0, FOUND).await?;
+    forgotten.extend(store::children::forgotten(&mut conn, FOUND).await?);
+    engine.core.nudges.add(forgotten);
+    store::children::wake_to_tell_again(&mut conn, FOUND).await?;
+    engine.core.feeds.wake_all();
+    Ok(())
 }

@@ -5,6 +5,7 @@ mod alone;
 mod changes;
 mod children;
 mod planted;
+mod trees;
 
 use engine::{
     Direction, Status,

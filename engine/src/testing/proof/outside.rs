@@ -28,8 +28,6 @@ use crate::{
     },
 };
 
-const FOUND: i64 = 1000;
-
 impl CaseRun<'_> {
     /// Acts on sagas in progress. Returns why the process ends, if it does.
     pub(super) async fn act(
@@ -53,7 +51,7 @@ impl CaseRun<'_> {
         self.send_late(process, active).await?;
         self.act_on_waits(process, active).await?;
         if self.has_crashed {
-            self.find_forgotten(&process.engine).await?;
+            hooks::find_forgotten(&process.engine).await?;
         }
         if !self.holds() {
             hooks::make_all_due(&self.pool).await?;
@@ -200,16 +198,6 @@ impl CaseRun<'_> {
             self.sagas.contains(&root)
         };
         Ok(jobs.into_iter().filter(is_ours).collect())
-    }
-
-    /// Finds what a process that died was to tell others, as the engine does from time to time.
-    async fn find_forgotten(&self, engine: &Engine) -> Result<(), ProofError> {
-        let mut conn = self.pool.acquire().await?;
-        let mut forgotten = store::signals::unnudged(&mut conn, 0, FOUND).await?;
-        forgotten.extend(store::children::forgotten(&mut conn, FOUND).await?);
-        engine.core.nudges.add(forgotten);
-        store::children::wake_to_tell_again(&mut conn, FOUND).await?;
-        Ok(())
     }
 }
 
