@@ -163,13 +163,15 @@ impl Proof {
         let graph = graph_of(&definitions, &self.saga)?;
         let deaths = |node: &Node| Deaths::of(&definitions, node);
         let mut report = Report::default();
+        self.note_missing_signals(&mut report, graph);
         let mut covered = vec![false; graph.steps.len()];
         let mut path = Vec::new();
         for start in &self.starts {
             let nothing = Case::of("", Kind::Nothing);
             path = self.prove(&mut report, self.setup(graph, &path, nothing, start)).await?;
             let new: Vec<usize> = path.iter().copied().filter(|at| !covered[*at]).collect();
-            let scope = Scope { graph, path: &path, batch: self.batch };
+            let has_signal = |name: &str| self.signals.iter().any(|signal| signal().name == name);
+            let scope = Scope { graph, path: &path, batch: self.batch, has_signal: &has_signal };
             for case in cases(scope, &new, &deaths) {
                 self.prove(&mut report, self.setup(graph, &path, case, start)).await?;
             }
@@ -187,6 +189,16 @@ impl Proof {
             self.prove_changes(&mut report, graph_of(&earlier, &self.saga)?, graph).await?;
         }
         Ok(report)
+    }
+
+    /// Without its message every wait would only time out.
+    fn note_missing_signals(&self, report: &mut Report, graph: &Graph) {
+        let given: BTreeSet<String> = self.signals.iter().map(|signal| signal().name.into_owned()).collect();
+        for node in &graph.steps {
+            let Some(name) = node.signal().filter(|name| !given.contains(*name)) else { continue };
+            let what = format!("`{}` waits for `{name}`: add its message with `signal`", node.name);
+            report.find(&Case::of(&node.name, Kind::Nothing), vec![Note::from(what)]);
+        }
     }
 
     async fn prove_noes(&self, report: &mut Report, graph: &Graph) -> Result<(), ProofError> {

@@ -4,6 +4,7 @@
 mod alone;
 mod changes;
 mod children;
+mod kinds;
 mod planted;
 mod trees;
 

@@ -171,6 +171,8 @@ impl<'a> CaseRun<'a> {
                 Exit::Crashed => {
                     // Skips the time until the lease of its claims ends.
                     hooks::expire_leases(&self.pool, worker).await?;
+                    // And the time for which it would count as alive.
+                    store::processes::leave(&mut *self.pool.acquire().await?, worker).await?;
                     self.has_crashed = true;
                     version
                 }

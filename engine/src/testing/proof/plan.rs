@@ -13,13 +13,15 @@ use crate::{
 };
 
 /// What the cases depend on besides the graph.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub(super) graph: &'a Graph,
     /// The way that the sagas take.
     pub(super) path: &'a [usize],
     /// How many sagas a batch has.
     pub(super) batch: usize,
+    /// Whether the proof can send a signal of this name.
+    pub(super) has_signal: &'a dyn Fn(&str) -> bool,
 }
 
 /// All the cases at these steps.
@@ -27,7 +29,7 @@ pub(super) fn cases(scope: Scope<'_>, steps: &[usize], deaths: &dyn Fn(&Node) ->
     let mut cases = Vec::new();
     for at in steps.iter().copied() {
         let node = &scope.graph.steps[at];
-        let kinds = kinds_at(node, &deaths(node)).into_iter().chain(kinds_of_undo(scope, at));
+        let kinds = kinds_at(scope, node, &deaths(node)).into_iter().chain(kinds_of_undo(scope, at));
         for kind in kinds {
             cases.push(Case::of(&node.name, kind));
             let differs = matches!(kind, Kind::ActionFails | Kind::CancelledThere | Kind::SignalTimesOut)
@@ -40,11 +42,11 @@ pub(super) fn cases(scope: Scope<'_>, steps: &[usize], deaths: &dyn Fn(&Node) ->
     cases
 }
 
-fn kinds_at(node: &Node, deaths: &Deaths) -> Vec<Kind> {
+fn kinds_at(scope: Scope<'_>, node: &Node, deaths: &Deaths) -> Vec<Kind> {
     let mut kinds = vec![Kind::ActionCrashesBeforeCommit, Kind::ActionCrashesAfterCommit];
     if node.kind.is_wait() {
         kinds.push(Kind::CancelledThere);
-        if node.kind == StepKind::Signal {
+        if node.signal().is_some_and(scope.has_signal) {
             kinds.extend([
                 Kind::SignalTimesOut,
                 Kind::SignalComesEarly,

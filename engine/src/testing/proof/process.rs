@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long a worker waits for the next job of a batch that is not whole.
-const GATHERING: Duration = Duration::from_millis(30);
+const GATHERING: Duration = Duration::from_millis(15);
 const CAPACITY: usize = 256;
 
 /// One engine with a worker for each queue. The workers do the sagas of a case together, so that they are in one batch.

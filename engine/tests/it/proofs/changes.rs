@@ -3,7 +3,7 @@
 use engine::{
     Batch, Definition, ForwardOnly, NothingToUndo, Outcome, Outcomes, Saga, SagaName, StepError,
     TransactionStep, Tx,
-    testing::{Kind, Proof},
+    testing::{Databases, Kind, Proof},
 };
 use serde::{Deserialize, Serialize};
 
@@ -86,8 +86,12 @@ fn at_once() -> Vec<Definition> {
     vec![Saga::named(SHIP).then(Pack).pivot(fixtures::Seal).then(fixtures::File).build().unwrap()]
 }
 
-fn proof(newest: fn() -> Vec<Definition>, earlier: fn() -> Vec<Definition>) -> Proof {
-    Proof::of(SHIP.name(), fixtures::database, newest, || SHIP.with(&TestInput::default()))
+fn proof(
+    databases: impl Databases,
+    newest: fn() -> Vec<Definition>,
+    earlier: fn() -> Vec<Definition>,
+) -> Proof {
+    Proof::of(SHIP.name(), databases, newest, || SHIP.with(&TestInput::default()))
         .unchanged(LEFT)
         .earlier(earlier)
 }
@@ -95,7 +99,8 @@ fn proof(newest: fn() -> Vec<Definition>, earlier: fn() -> Vec<Definition>) -> P
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sagas_go_on_with_their_graph_and_a_process_that_does_not_know_it_leaves_them_alone() {
     for newest in [at_once, in_grams_as_another_revision] {
-        let report = proof(newest, in_kilos).run().await.unwrap();
+        let (_database, pool) = fixtures::database().await;
+        let report = proof(pool, newest, in_kilos).run().await.unwrap();
         assert!(report.violations.is_empty(), "{report}");
         let at = |kind: Kind| -> Vec<&str> {
             let of_kind = report.cases.iter().filter(|case| case.kind == kind);
@@ -110,7 +115,7 @@ async fn sagas_go_on_with_their_graph_and_a_process_that_does_not_know_it_leaves
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn code_that_can_not_read_what_the_code_before_it_stored_is_one_violation() {
-    let report = proof(in_grams, in_kilos).run().await.unwrap();
+    let report = proof(fixtures::database, in_grams, in_kilos).run().await.unwrap();
     let violation = only(&report);
     assert_eq!((violation.case.step.as_str(), violation.case.kind), ("rest", Kind::GraphChanges), "{report}");
     assert_eq!(violation.what, "ended dead at `load`, not completed");

@@ -3,13 +3,13 @@
 use engine::{
     Batch, Definition, ForwardOnly, NothingToUndo, Outcome, Outcomes, RetryPolicy, Saga, SagaName, StepError,
     TransactionStep, Tx, UndoBatch, UndoOutcome, UndoOutcomes, UndoTransaction,
-    testing::{Kind, Proof},
+    testing::{Databases, Kind, Proof},
 };
 
 use super::planted::{Guests, LEFT, only};
 use crate::it::fixtures::{self, QUICK};
 
-const DISH: SagaName<Guests> = SagaName::new("dish");
+pub(super) const DISH: SagaName<Guests> = SagaName::new("dish");
 const BILL: SagaName<Guests> = SagaName::new("bill");
 const MEAL: SagaName<Guests> = SagaName::new("meal");
 
@@ -55,7 +55,7 @@ row!(Serve, "serve", ForwardOnly);
 row!(Print, "print", ForwardOnly);
 row!(Collect, "collect", ForwardOnly);
 
-fn dish() -> Definition {
+pub(super) fn dish() -> Definition {
     Saga::named(DISH).then(Chop).then(Fry).build().unwrap()
 }
 
@@ -71,14 +71,17 @@ fn meal() -> Vec<Definition> {
     vec![meal.build().unwrap(), dish(), bill()]
 }
 
-fn proof(definitions: impl Fn() -> Vec<Definition> + Send + Sync + 'static) -> Proof {
-    Proof::of(MEAL.name(), fixtures::database, definitions, || MEAL.with(&Guests { count: 4 }))
-        .unchanged(LEFT)
+fn proof(
+    databases: impl Databases,
+    definitions: impl Fn() -> Vec<Definition> + Send + Sync + 'static,
+) -> Proof {
+    Proof::of(MEAL.name(), databases, definitions, || MEAL.with(&Guests { count: 4 })).unchanged(LEFT)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn children_that_fail_die_are_given_up_and_end_unheard_leave_nothing_behind() {
-    let report = proof(meal).run().await.unwrap();
+    let (_database, pool) = fixtures::database().await;
+    let report = proof(pool, meal).run().await.unwrap();
     assert!(report.violations.is_empty(), "{report}");
     let kinds = |step: &str| -> Vec<Kind> {
         report.cases.iter().filter(|case| case.step == step).map(|case| case.kind).collect()
@@ -104,7 +107,7 @@ async fn a_child_that_is_not_undone_is_one_violation() {
         let dishes = (DISH.child(Guests::clone), DISH.child(Guests::clone));
         vec![Saga::named(MEAL).parallel("cook", dishes).pivot(Serve).build().unwrap(), dish]
     };
-    let report = proof(forgetful).run().await.unwrap();
+    let report = proof(fixtures::database, forgetful).run().await.unwrap();
     let violation = only(&report);
     assert_eq!(violation.case.step, "cook", "{report}");
     assert!(violation.details.as_deref().is_some_and(|details| details.contains("season")), "{report}");

@@ -29,7 +29,7 @@ pub(super) struct Guests {
 
 /// What is wrong with a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bug {
+pub(super) enum Bug {
     None,
     DoesOnlyTheFirst,
     GivesUpWithTheFirstNo,
@@ -38,7 +38,7 @@ enum Bug {
 }
 
 /// Reserves a table, unless there are too many guests.
-struct Reserve(Bug);
+pub(super) struct Reserve(pub(super) Bug);
 
 impl TransactionStep for Reserve {
     const NAME: &'static str = "reserve";
@@ -91,7 +91,7 @@ impl UndoTransaction<Reserve> for Reserve {
 }
 
 /// Confirms the reservation.
-struct Confirm;
+pub(super) struct Confirm;
 
 impl TransactionStep for Confirm {
     const NAME: &'static str = "confirm";
