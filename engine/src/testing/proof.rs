@@ -47,6 +47,7 @@ const BATCH: usize = 3;
 type Start = Box<dyn Fn() -> NewSaga + Send + Sync>;
 type NextSignal = Box<dyn Fn() -> Signal + Send + Sync>;
 type AllDefinitions = Box<dyn Fn() -> Vec<Definition> + Send + Sync>;
+type IsWanted = Box<dyn Fn(&Case) -> bool + Send + Sync>;
 type Check = Arc<dyn Fn(Run) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
 /// A saga to be proved.
@@ -61,6 +62,7 @@ pub struct Proof {
     unchanged: Vec<String>,
     batch: usize,
     check: Option<Check>,
+    only: Option<IsWanted>,
     disabled_guard: Option<DisabledGuard>,
 }
 
@@ -88,6 +90,7 @@ impl Proof {
             unchanged: Vec::new(),
             batch: BATCH,
             check: None,
+            only: None,
             disabled_guard: None,
         }
     }
@@ -148,6 +151,12 @@ impl Proof {
         self
     }
 
+    /// Runs only the cases that `is_wanted` wants, and those without a fault: to look at one again.
+    pub fn only(mut self, is_wanted: impl Fn(&Case) -> bool + Send + Sync + 'static) -> Self {
+        self.only = Some(Box::new(is_wanted));
+        self
+    }
+
     /// Disables a guard of the engine in every case, for tests of the proof itself: its checks have to notice.
     pub fn without(mut self, guard: DisabledGuard) -> Self {
         self.disabled_guard = Some(guard);
@@ -172,7 +181,7 @@ impl Proof {
             let new: Vec<usize> = path.iter().copied().filter(|at| !covered[*at]).collect();
             let has_signal = |name: &str| self.signals.iter().any(|signal| signal().name == name);
             let scope = Scope { graph, path: &path, batch: self.batch, has_signal: &has_signal };
-            for case in cases(scope, &new, &deaths) {
+            for case in self.wanted(cases(scope, &new, &deaths)) {
                 self.prove(&mut report, self.setup(graph, &path, case, start)).await?;
             }
             for at in new {
@@ -203,10 +212,9 @@ impl Proof {
 
     async fn prove_noes(&self, report: &mut Report, graph: &Graph) -> Result<(), ProofError> {
         for (step, start) in &self.noes {
-            let case = Case::of(step, Kind::ActionSaysNo);
-            self.prove(report, self.setup(graph, &[], case.clone(), start)).await?;
-            if self.batch > 1 {
-                let case = Case { struck: Struck::One, ..case };
+            let all = Case::of(step, Kind::ActionSaysNo);
+            let one = (self.batch > 1).then(|| Case { struck: Struck::One, ..all.clone() });
+            for case in self.wanted([all].into_iter().chain(one)) {
                 self.prove(report, self.setup(graph, &[], case, start)).await?;
             }
         }
@@ -222,11 +230,16 @@ impl Proof {
         let start = &self.starts[0];
         let setup = self.setup(earlier, &[], Case::of("", Kind::Nothing), start);
         let path = self.prove(report, Setup { first: Version::Earlier, ..setup }).await?;
-        for case in changes(earlier, &path, earlier.hash != newest.hash) {
+        for case in self.wanted(changes(earlier, &path, earlier.hash != newest.hash)) {
             let setup = self.setup(earlier, &path, case, start);
             self.prove(report, Setup { first: Version::Earlier, ..setup }).await?;
         }
         Ok(())
+    }
+
+    fn wanted(&self, cases: impl IntoIterator<Item = Case>) -> Vec<Case> {
+        let is_wanted = |case: &Case| self.only.as_ref().is_none_or(|only| only(case));
+        cases.into_iter().filter(is_wanted).collect()
     }
 
     /// A case with its sagas. If it strikes one of them by its start, the others get the first start of the proof.

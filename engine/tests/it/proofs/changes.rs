@@ -3,7 +3,7 @@
 use engine::{
     Batch, Definition, ForwardOnly, NothingToUndo, Outcome, Outcomes, Saga, SagaName, StepError,
     TransactionStep, Tx,
-    testing::{Databases, Kind, Proof},
+    testing::{Databases, DisabledGuard, Kind, Proof},
 };
 use serde::{Deserialize, Serialize};
 
@@ -121,4 +121,21 @@ async fn code_that_can_not_read_what_the_code_before_it_stored_is_one_violation(
     assert_eq!(violation.what, "ended dead at `load`, not completed");
     let also: Vec<_> = violation.also_in.iter().map(|case| (case.step.as_str(), case.kind)).collect();
     assert_eq!(also, [("load", Kind::GraphChanges)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn undos_that_are_skipped_after_a_change_are_one_violation() {
+    let report = proof(fixtures::database, at_once, in_kilos)
+        .only(|case| case.kind == Kind::GraphChangesThenCancelled)
+        .without(DisabledGuard::Undo)
+        .run()
+        .await
+        .unwrap();
+    let violation = only(&report);
+    // The first step behind one that has something to undo.
+    assert_eq!(
+        (violation.case.step.as_str(), violation.case.kind),
+        ("weigh", Kind::GraphChangesThenCancelled)
+    );
+    assert_eq!(violation.what, format!("compensated, but `{LEFT}` is not as before"));
 }
