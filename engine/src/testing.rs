@@ -23,26 +23,25 @@
 //! Each case has a batch of sagas ([`Proof::batch`]), a fault ([`Kind`]) at a step, and the sagas that it strikes
 //! ([`Struck`]):
 //!
-//! | at | faults |
-//! |---|---|
-//! | an action | it crashes before or after its commit, fails for good, fails every time, says no of its own ([`Proof::says_no`]); a caller cancels there; a call takes effect and its answer is lost |
-//! | an undo | it crashes before or after its commit, or fails until an operator retries it |
-//! | a signal | it comes early, twice, late, not at all, or when the time is over, too |
-//! | children | one fails, dies and is retried or given up, ends unheard; a caller cancels meanwhile |
-//! | any step | the graph changes while sagas are there ([`Proof::earlier`]) |
+//! - an action crashes before or after its commit, fails for good, fails every time, or says no of its own
+//!   ([`Proof::says_no`]); a caller cancels there; a call takes effect and its answer is lost;
+//! - an undo crashes before or after its commit, or fails until an operator retries it;
+//! - a signal comes early, twice, late, not at all, or when the time is over, too ([`Proof::signal`]);
+//! - a child fails, dies and is retried or given up, or ends unheard; a caller cancels meanwhile;
+//! - the graph changes while sagas are at a step ([`Proof::earlier`]).
 //!
 //! A case passes if the history of each saga, and of its children, is one that can be; if it ends as it must; if what
 //! [`Proof::unchanged`] names is as before when all have compensated; and if [`Proof::check`] agrees. Time is skipped.
 //!
 //! # A step alone
 //!
-//! [`item`], [`batch`] and [`tx`] are what an action gets, [`undo_item`] and [`undo_batch`] what an undo gets. They need no
-//! engine, and a call needs no database either.
+//! [`item`], [`batch`] and [`tx`] are what an action gets, [`undo_item`] and [`undo_batch`] what an undo gets. They
+//! need no engine, and a call needs no database either.
 //!
 //! # The engine itself
 //!
-//! [`Faults`] are injected with [`with_faults`], [`FailPoint`] ends a real process, and [`make_all_due`], [`end_waits`],
-//! [`expire_leases`] and [`find_forgotten`] skip time.
+//! [`Faults`] are injected with [`with_faults`], [`FailPoint`] ends a real process, and [`make_all_due`],
+//! [`end_waits`], [`expire_leases`] and [`find_forgotten`] skip time.
 
 mod fail_point;
 mod hooks;

@@ -43,8 +43,8 @@ pub async fn expire_leases(
 /// How many sagas are found at once.
 const FOUND: i64 = 1000;
 
-/// Finds the sagas that a process which died did not tell of their signals, or of the ends of their children, as an engine
-/// does from time to time.
+/// Finds the sagas that a process which died did not tell of their signals, or of the ends of their children, as an
+/// engine does from time to time.
 ///
 /// # Errors
 /// When the database can't be reached.

@@ -79,8 +79,8 @@ pub fn batch_of<T>(items: impl IntoIterator<Item = T>) -> BatchOf<T> {
     BatchOf(items)
 }
 
-/// The saga of an item, as the undo of its step gets it, with the output of the action. The undo of a call gets an `Option`:
-/// `None` if it is in doubt whether the call happened. The cause is a cancel; a test may set another.
+/// The saga of an item, as the undo of its step gets it, with the output of the action. The undo of a call gets an
+/// `Option`: `None` if it is in doubt whether the call happened. The cause is a cancel; a test may set another.
 pub fn undo_item<I: Clone, O>(item: &Item<I>, output: O) -> UndoItem<I, O> {
     UndoItem {
         saga_id: item.saga_id,

@@ -1,9 +1,9 @@
 //! The proof of a saga: what is to be proved, and the order of its cases.
 //!
-//! A case is run on a database of its own if the proof has a factory for them (`databases`): a process begins a batch of
-//! sagas (`process`), the fault of the case strikes them (`case_faults`, `child_faults`), what is outside acts on them
-//! (`outside`, `waits`), processes replace each other until all sagas are at rest (`case_run`), and then it is looked at
-//! what has become of them (`verdict`).
+//! A case is run on a database of its own if the proof has a factory for them (`databases`): a process begins a batch
+//! of sagas (`process`), the fault of the case strikes them (`case_faults`, `child_faults`), what is outside acts on
+//! them (`outside`, `waits`), processes replace each other until all sagas are at rest (`case_run`), and then it is
+//! looked at what has become of them (`verdict`).
 
 mod case;
 mod case_faults;
@@ -67,12 +67,13 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// Prepares the proof of the saga named `saga`. The cases run on `databases`: a pool, or a function that gives each case
-    /// a [fresh one](Databases). `definitions` builds the saga together with all sagas that it starts, once for each process.
+    /// Prepares the proof of the saga named `saga`. The cases run on `databases`: a pool, or a function that gives each
+    /// case a [fresh one](Databases). `definitions` builds the saga together with all sagas that it starts, once for
+    /// each process.
     ///
-    /// `start` returns a start that completes if no fault is injected, and each time takes the same arms. It is asked for
-    /// each saga of a [batch](Proof::batch), and each has to be able to complete beside the others: it is for another order,
-    /// another customer, another key.
+    /// `start` returns a start that completes if no fault is injected, and each time takes the same arms. It is asked
+    /// for each saga of a [batch](Proof::batch), and each has to be able to complete beside the others: it is for
+    /// another order, another customer, another key.
     pub fn of(
         saga: &str,
         databases: impl Databases,
@@ -95,46 +96,46 @@ impl Proof {
         }
     }
 
-    /// Sets how many sagas each case has, which are started, run and undone together; three by default. With more than one,
-    /// some faults also strike one saga of the batch while the others complete.
+    /// Sets how many sagas each case has, which are started, run and undone together; three by default. With more than
+    /// one, some faults also strike one saga of the batch while the others complete.
     pub fn batch(mut self, sagas: usize) -> Self {
         self.batch = sagas.max(1);
         self
     }
 
-    /// Adds another start, for arms of choices that the first one does not take. Every step of the graph has to be on the way
-    /// of some start.
+    /// Adds another start, for arms of choices that the first one does not take. Every step of the graph has to be on
+    /// the way of some start.
     pub fn also(mut self, start: impl Fn() -> NewSaga + Send + Sync + 'static) -> Self {
         self.starts.push(Box::new(start));
         self
     }
 
-    /// Adds a start to which this step says no, and cases for it: it must leave nothing behind. If all sagas of a batch get
-    /// the no, every row that the step wrote is a violation; then one gets it while the others go on. A no that depends on the
-    /// step's own data can't be injected, so the caller gives one.
+    /// Adds a start to which this step says no, and cases for it: it must leave nothing behind. If all sagas of a batch
+    /// get the no, every row that the step wrote is a violation; then one gets it while the others go on. A no that
+    /// depends on the step's own data can't be injected, so the caller gives one.
     pub fn says_no(mut self, step: &str, start: impl Fn() -> NewSaga + Send + Sync + 'static) -> Self {
         self.noes.push((step.into(), Box::new(start)));
         self
     }
 
-    /// Gives the message for the steps that wait for a signal of this name. In the cases that say so the message does not come,
-    /// comes early, late, twice, or when the time is over, too.
+    /// Gives the message for the steps that wait for a signal of this name. In the cases that say so the message does
+    /// not come, comes early, late, twice, or when the time is over, too.
     pub fn signal(mut self, signal: impl Fn() -> Signal + Send + Sync + 'static) -> Self {
         self.signals.push(Box::new(signal));
         self
     }
 
     /// Adds a query whose rows must be the same, in any order, before a case begins and after all of its sagas have
-    /// compensated, such as `select sku, available from shop.stock`. A row that is there only because a saga was tried, like a
-    /// rejected order, does not belong in it.
+    /// compensated, such as `select sku, available from shop.stock`. A row that is there only because a saga was tried,
+    /// like a rejected order, does not belong in it.
     pub fn unchanged(mut self, query: impl Into<String>) -> Self {
         self.unchanged.push(query.into());
         self
     }
 
-    /// Adds the definitions before a change, and cases in which the sagas begin with them. While they are at a step, their
-    /// process is replaced by one that has the new graph and knows the earlier one ([`EngineBuilder::also`]): they go on,
-    /// or are undone. Or by one that does not know it: they are left as they are, and go on later.
+    /// Adds the definitions before a change, and cases in which the sagas begin with them. While they are at a step,
+    /// their process is replaced by one that has the new graph and knows the earlier one ([`EngineBuilder::also`]):
+    /// they go on, or are undone. Or by one that does not know it: they are left as they are, and go on later.
     ///
     /// Two graphs with the same hash can continue each other's sagas, and then the new code alone has to.
     pub fn earlier(mut self, definitions: impl Fn() -> Vec<Definition> + Send + Sync + 'static) -> Self {

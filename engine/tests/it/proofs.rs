@@ -1,5 +1,5 @@
-//! Proofs of the test sagas: every fault at every step. They use `engine::testing`, with which users of the engine prove
-//! their own sagas.
+//! Proofs of the test sagas: every fault at every step. They use `engine::testing`, with which users of the engine
+//! prove their own sagas.
 
 mod alone;
 mod changes;

@@ -19,7 +19,8 @@ pub enum Kind {
     ActionSaysNo,
     /// A caller cancels while the saga is at this step.
     CancelledThere,
-    /// A call took effect, but the process died with its answer; then a caller cancels. The call is undone without an output.
+    /// A call took effect, but the process died with its answer; then a caller cancels. The call is undone without an
+    /// output.
     AnswerIsLost,
     /// A signal that the step waits for does not come, and the time of the wait is over.
     SignalTimesOut,
@@ -35,18 +36,18 @@ pub enum Kind {
     ChildFails,
     /// Children of the step become dead jobs, and an operator retries them.
     ChildDies,
-    /// Children of the step become dead jobs, and an operator discards them. What they left is the operator's, so the case
-    /// asks neither [`Proof::check`](super::Proof::check) nor [`Proof::unchanged`](super::Proof::unchanged).
+    /// Children of the step become dead jobs, and an operator discards them. What they left is the operator's, so the
+    /// case asks neither [`Proof::check`](super::Proof::check) nor [`Proof::unchanged`](super::Proof::unchanged).
     ChildIsDiscarded,
     /// The process dies right after a child has ended, so that its parent does not hear of it.
     ChildEndsUnheard,
-    /// While the saga is at this step, a process with the newest graph replaces the one that began with the earlier graph,
-    /// which it knows beside its own: the saga goes on.
+    /// While the saga is at this step, a process with the newest graph replaces the one that began with the earlier
+    /// graph, which it knows beside its own: the saga goes on.
     GraphChanges,
     /// As before, and then a caller cancels: what was done with the earlier graph is undone.
     GraphChangesThenCancelled,
-    /// The process that takes over does not know the earlier graph: it leaves the saga as it is, which goes on when a process
-    /// comes that does.
+    /// The process that takes over does not know the earlier graph: it leaves the saga as it is, which goes on when a
+    /// process comes that does.
     GraphIsUnknown,
     /// A later step fails, and the process dies after the undo ran and before its commit: the undo is repeated.
     UndoCrashesBeforeCommit,

@@ -5,9 +5,9 @@ use std::{any::Any, fmt};
 use futures::future::BoxFuture;
 use sqlx::PgPool;
 
-/// Where the cases of a proof run. A [`PgPool`] is one database for all of them. A function that returns a future is asked
-/// for a fresh database for each case, so that what a case leaves behind can't mislead the next: its future gives a
-/// `PgPool`, or a pair of a guard and a `PgPool`, if something has to be dropped when the case is over.
+/// Where the cases of a proof run. A [`PgPool`] is one database for all of them. A function that returns a future is
+/// asked for a fresh database for each case, so that what a case leaves behind can't mislead the next: its future gives
+/// a `PgPool`, or a pair of a guard and a `PgPool`, if something has to be dropped when the case is over.
 pub trait Databases: Send + Sync + 'static {
     /// The database of the next case. It has the engine's schema, and the tables that the saga's steps use.
     fn next(&self) -> BoxFuture<'_, CaseDatabase>;

@@ -1,5 +1,5 @@
-//! A proof of a saga with every kind of step that the others don't have: an entry step, choices with waits in their arms,
-//! settled children, a signal that is the pivot, and calls behind it.
+//! A proof of a saga with every kind of step that the others don't have: an entry step, choices with waits in their
+//! arms, settled children, a signal that is the pivot, and calls behind it.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Trees of sagas under random faults: processes that die, steps that fail, callers that cancel and operators that retry, in
-//! an order that a seed decides. However it went, at the end each tree agrees.
+//! Trees of sagas under random faults: processes that die, steps that fail, callers that cancel and operators that
+//! retry, in an order that a seed decides. However it went, at the end each tree agrees.
 
 use std::{
     collections::BTreeSet,
@@ -89,7 +89,8 @@ mark!(First, "first", Self);
 mark!(Last, "last", Self);
 mark!(Turn, "turn", NothingToUndo);
 
-/// A root has branches and a leaf before its pivot, and leaves behind it, which a retry opens anew; a branch has leaves.
+/// A root has branches and a leaf before its pivot, and leaves behind it, which a retry opens anew; a branch has
+/// leaves.
 fn definitions() -> [Definition; 3] {
     let leaf = Saga::named(LEAF).then(First).then(Last).build().unwrap();
     let branch =
@@ -251,8 +252,8 @@ async fn verdict(pool: &PgPool, roots: &[SagaId]) -> (Vec<String>, Vec<Status>) 
     (violations, statuses)
 }
 
-/// The model: a tree is done as a whole, or undone as a whole. Children of a round that failed are undone, and those of the
-/// next take their places.
+/// The model: a tree is done as a whole, or undone as a whole. Children of a round that failed are undone, and those of
+/// the next take their places.
 fn disagreements(parent: &SagaView, children: &[SagaView]) -> Vec<String> {
     let mut violations = Vec::new();
     let of = |child: &SagaView| child.child_of.clone().map(|of| (of.step, of.position));
