@@ -145,11 +145,11 @@ impl TransactionStep for NoteHost {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_that_takes_only_the_first_signal_of_a_batch_is_one_violation() {
     const NOTES: SagaName<Guests> = SagaName::new("notes");
-    let notes = || {
+    let taking = || {
         let saga = Saga::named(NOTES).signal("await-start", START.within(LONG)).pivot(NoteHost);
         vec![saga.build().unwrap()]
     };
-    let report = Proof::of(NOTES.name(), fixtures::database, notes, || NOTES.with(&Guests { count: 2 }))
+    let report = Proof::of(NOTES.name(), fixtures::database, taking, || NOTES.with(&Guests { count: 2 }))
         .signal(|| START.with(&Approval::by("ada")))
         .only(|case| case.step == "await-start")
         .check(|run| async move {
