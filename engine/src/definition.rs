@@ -1,5 +1,6 @@
 //! The API for writing a saga: its steps, their inputs and undos, and the definition that is built from them.
 
+pub(crate) mod batch;
 mod call_item;
 mod chain;
 pub(crate) mod child;
@@ -11,6 +12,7 @@ pub(crate) mod computed;
 pub(crate) mod erased;
 pub(crate) mod input_check;
 pub(crate) mod inputs;
+pub(crate) mod invocation;
 pub(crate) mod label;
 pub(crate) mod new_saga;
 pub(crate) mod no_rate;
@@ -26,6 +28,7 @@ mod saga_returns;
 mod saga_waits;
 pub(crate) mod start_context;
 pub(crate) mod step;
+pub(crate) mod step_answer;
 pub(crate) mod step_input;
 pub(crate) mod tx;
 pub(crate) mod wait;

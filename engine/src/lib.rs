@@ -79,6 +79,7 @@ pub mod testing;
 
 pub use builder::EngineBuilder;
 pub use definition::{
+    batch::{Batch, BatchOf, Item, Outcomes, UndoBatch, UndoItem, UndoOutcomes},
     child::{Child, Children, Each},
     label::Of,
     new_saga::{NewSaga, Started},
@@ -87,8 +88,8 @@ pub use definition::{
     saga::{Definition, Saga},
     saga_name::SagaName,
     step::{
-        Batch, BatchOf, CallStep, ForwardOnly, Item, ItemStep, NothingToUndo, Outcomes, PerItem, PerItemUndo,
-        TransactionStep, UndoBatch, UndoCall, UndoItem, UndoItemStep, UndoOutcomes, UndoTransaction,
+        CallStep, ForwardOnly, ItemStep, NothingToUndo, PerItem, PerItemUndo, TransactionStep, UndoCall,
+        UndoItemStep, UndoTransaction,
     },
     tx::Tx,
 };

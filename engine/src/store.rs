@@ -7,6 +7,7 @@ pub(crate) mod claims;
 pub(crate) mod commits;
 pub(crate) mod counts;
 pub(crate) mod dead_jobs;
+pub(crate) mod decisions;
 pub(crate) mod hints;
 pub(crate) mod history_runs;
 pub(crate) mod in_flight;
@@ -60,14 +61,14 @@ pub fn migrations() -> Migrations {
 /// as of a table without a suitable index, now has so high a cost that PostgreSQL would compile its plan: measured 45
 /// ms for a statement that takes 0.1 ms.
 ///
-/// Nor are they planned with bitmap scans. Those read all that an index has under a key before the first row is returned. For a hot
-/// row behind a held snapshot these are thousands of dead versions, and PostgreSQL's statistics, which count none of them, let
-/// a bitmap look as cheap as the index that leads to the newest version first.
+/// Nor are they planned with bitmap scans. Those read all that an index has under a key before the first row is
+/// returned. For a hot row behind a held snapshot these are thousands of dead versions, and PostgreSQL's statistics,
+/// which count none of them, let a bitmap look as cheap as the index that leads to the newest version first.
 ///
 /// So that plans are kept, the statements of the hot path read their first array through a subquery, such as
-/// `any((select $1::uuid[])::uuid[])`. PostgreSQL plans a statement anew at each execution as long as that promises a cheaper plan
-/// than the one it has kept, and an array that it knows to be shorter than ten always does. The plan is the same, and making it
-/// took 0.11 of the 0.13 ms of the fence. It does not look into a subquery.
+/// `any((select $1::uuid[])::uuid[])`. PostgreSQL plans a statement anew at each execution as long as that promises a
+/// cheaper plan than the one it has kept, and an array that it knows to be shorter than ten always does. The plan is
+/// the same, and making it took 0.11 of the 0.13 ms of the fence. It does not look into a subquery.
 pub fn tuned(options: PgConnectOptions) -> PgConnectOptions {
     options.options(ENGINE_SETTINGS)
 }

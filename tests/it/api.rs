@@ -10,6 +10,7 @@ mod database_down;
 mod dead_job_plans;
 mod dead_jobs;
 mod document;
+mod examples;
 pub(crate) mod fixtures;
 mod idempotency;
 mod inventory;

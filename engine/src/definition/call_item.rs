@@ -3,13 +3,13 @@
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    definition::step::{Item, UndoItem},
+    definition::batch::{Item, UndoItem},
     model::progress::Progress,
 };
 
 impl<I> Item<I> {
-    /// Reports how far this call is, for those who watch the saga ([`SagaView::progress`](crate::SagaView::progress)). The
-    /// newest report replaces the one before.
+    /// Reports how far this call is, for those who watch the saga ([`SagaView::progress`](crate::SagaView::progress)).
+    /// The newest report replaces the one before.
     ///
     /// It never waits and never fails, so a call may report as often as it likes: the newest reports of all calls of a
     /// process are written in one statement, at most once a second. So a report says nothing to the engine, is no
@@ -54,19 +54,19 @@ impl<I> Item<I> {
 
     /// Waits until the saga is cancelled or its deadline passes, so that a long call can stop early.
     ///
-    /// Whatever the call answers then, the saga compensates after the answer. What the answer decides is whether the call
-    /// itself is undone: after [`Outcome::Done`](crate::Outcome::Done) it is, and after
-    /// [`Outcome::Retry`](crate::Outcome::Retry), because it may have happened;
-    /// after [`Outcome::Fail`](crate::Outcome::Fail) it is not, so answer that only if the call has done nothing or has
-    /// taken it back itself. (If an attempt before may have happened, it is undone in any case.) The engine does not stop a
+    /// Whatever the call answers then, the saga compensates after the answer. What the answer decides is whether the
+    /// call itself is undone: after [`Outcome::Done`](crate::Outcome::Done) it is, and after
+    /// [`Outcome::Retry`](crate::Outcome::Retry), because it may have happened; after
+    /// [`Outcome::Fail`](crate::Outcome::Fail) it is not, so answer that only if the call has done nothing or has taken
+    /// it back itself. (If an attempt before may have happened, it is undone in any case.) The engine does not stop a
     /// call that goes on.
     ///
     /// A process learns of it when it extends the lease, so half a lease later at the latest
-    /// ([`EngineBuilder::lease`](crate::EngineBuilder::lease); five seconds unless set otherwise), if the database answers
-    /// and no other transaction holds the saga; and at once of a cancel through its own engine.
+    /// ([`EngineBuilder::lease`](crate::EngineBuilder::lease); five seconds unless set otherwise), if the database
+    /// answers and no other transaction holds the saga; and at once of a cancel through its own engine.
     ///
-    /// It waits for ever where a cancel changes nothing any more: at the pivot and after it, and in transaction steps. An
-    /// undo has nothing like it.
+    /// It waits for ever where a cancel changes nothing any more: at the pivot and after it, and in transaction steps.
+    /// An undo has nothing like it.
     ///
     /// ```no_run
     /// use engine::{CallError, CallStep, Item, NothingToUndo, Outcome, Retry};

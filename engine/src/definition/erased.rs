@@ -1,129 +1,35 @@
 //! Steps with their types erased, so that a definition can hold them in one list.
 
-use std::sync::Arc;
-
 use futures::future::BoxFuture;
 use serde::Serialize;
 
 use crate::{
     definition::{
+        batch::{BatchOf, Item, UndoItem},
         children::ChildrenAction,
         choice::ChoiceAction,
-        computed::Uncomputed,
+        invocation::Invocation,
         no_rate::NoRate,
-        running_call::RunningCall,
-        start_context::StartContext,
-        step::{BatchOf, CallStep, Item, TransactionStep, UndoCall, UndoItem, UndoTransaction},
+        step::{CallStep, TransactionStep, UndoCall, UndoTransaction},
+        step_answer::StepAnswer,
         step_input::StepInput,
         tx::Tx,
         wait::WaitAction,
     },
     model::{
         error::StepError,
-        ids::SagaId,
-        outcome::{Cause, Failure, Outcome, Retry, UndoOutcome},
+        outcome::{Outcome, UndoOutcome},
         status::Direction,
-        stored_value::{StoredValue, StoredValues, TooLarge},
+        stored_value::{StoredValue, StoredValues},
     },
 };
-
-/// One saga at one step, with all outputs it has stored so far.
-#[derive(Clone, Debug)]
-pub(crate) struct Invocation {
-    pub(crate) saga_id: SagaId,
-    pub(crate) step: String,
-    pub(crate) attempt: u32,
-    /// Index zero is the saga's input, index `n + 1` the output of step `n`.
-    pub(crate) values: StoredValues,
-    pub(crate) cause: Option<Cause>,
-    pub(crate) trace: Option<Arc<str>>,
-    /// What the start gave to its entry step; empty for all others.
-    pub(crate) context: StartContext,
-    /// The call that is made now; `None` for transaction steps.
-    pub(crate) call: Option<Arc<RunningCall>>,
-    /// Makes the idempotency key differ between attempts; set only by tests that disable it as a guard.
-    pub(crate) idempotency_key_salt: Option<u32>,
-}
-
-impl Invocation {
-    fn key(&self, direction: Direction) -> String {
-        match self.idempotency_key_salt {
-            None => format!("{}:{}:{direction}", self.saga_id, self.step),
-            Some(idempotency_key_salt) => {
-                format!("{}:{}:{direction}:{idempotency_key_salt}", self.saga_id, self.step)
-            }
-        }
-    }
-}
-
-/// A step's answer, with its output as JSON. The `Done` of an undo has no output.
-#[derive(Clone, Debug)]
-pub(crate) enum StepAnswer {
-    Outcome(Outcome<Option<StoredValue>>),
-    /// This code can't read the stored data, and the step was not run: the saga is dead-lettered.
-    InputUnreadable(String),
-    /// The step was run, or may have been, and its output can't be stored: the saga is dead-lettered.
-    OutputUnstorable(String),
-    /// The step was run, and its output is larger than the limit. A transaction step's writes have to be taken back; a call
-    /// is in doubt. It is not tried again.
-    OutputTooLarge(Failure),
-    /// The step was not run, because this transaction has no savepoint left. The saga goes on in another one.
-    NotRun,
-}
-
-impl StepAnswer {
-    pub(crate) fn done(output: Option<StoredValue>) -> Self {
-        Self::Outcome(Outcome::Done(output))
-    }
-
-    /// This answer, unless its output is larger than `limit`.
-    pub(crate) fn within(self, limit: usize, step: &str) -> Self {
-        let Self::Outcome(Outcome::Done(Some(output))) = &self else { return self };
-        let Err(TooLarge { size, limit }) = output.check_size(limit) else { return self };
-        let message = format!("the output of `{step}` has {size} bytes, and may have {limit}");
-        Self::OutputTooLarge(Failure::new(Failure::OUTPUT_TOO_LARGE, message))
-    }
-
-    /// The failure of an answer whose output is too large.
-    pub(crate) fn too_large(&self) -> Option<&Failure> {
-        match self {
-            Self::OutputTooLarge(failure) => Some(failure),
-            Self::Outcome(_) | Self::InputUnreadable(_) | Self::OutputUnstorable(_) | Self::NotRun => None,
-        }
-    }
-
-    /// Whether the step ran and was not done.
-    #[cfg(feature = "testing")]
-    pub(crate) fn is_no(&self) -> bool {
-        match self {
-            Self::Outcome(outcome) => !matches!(outcome, Outcome::Done(_)),
-            Self::OutputUnstorable(_) | Self::OutputTooLarge(_) => true,
-            Self::InputUnreadable(_) | Self::NotRun => false,
-        }
-    }
-
-    fn unstorable(&self) -> Option<&str> {
-        match self {
-            Self::OutputUnstorable(reason) => Some(reason),
-            Self::Outcome(_) | Self::InputUnreadable(_) | Self::OutputTooLarge(_) | Self::NotRun => None,
-        }
-    }
-}
-
-impl From<Uncomputed> for StepAnswer {
-    fn from(uncomputed: Uncomputed) -> Self {
-        match uncomputed {
-            Uncomputed::Unreadable(error) => Self::InputUnreadable(error),
-            Uncomputed::Failed(error) => Self::Outcome(Outcome::Retry(Retry::message(error))),
-        }
-    }
-}
 
 pub(crate) trait ErasedStep: Send + Sync {
     /// The stored name.
     fn name(&self) -> &str;
 
-    /// How often this side of the step says no, if what it writes before is taken back; `None` for batch steps and calls.
+    /// How often this side of the step says no, if what it writes before is taken back; `None` for batch steps and
+    /// calls.
     fn no_rate(&self, _: Direction) -> Option<&NoRate> {
         None
     }

@@ -27,7 +27,7 @@ use crate::{
     store::{
         self,
         audit::{AuditEntry, AuditReason},
-        commits::SagaLock,
+        decisions::SagaLock,
         inbox::MessageState,
     },
     support::connection::{Blame, blame},
@@ -83,7 +83,7 @@ async fn cancel(
     let request = AuditReason { by, action: "cancel", reason };
     let cancel = PendingCancel::new(by.actor, reason, if_late);
     let mut transaction = core.pool.begin().await?;
-    let row = match store::commits::load(&mut transaction, saga_id.0, SagaLock::NoWait).await {
+    let row = match store::decisions::load(&mut transaction, saga_id.0, SagaLock::NoWait).await {
         Ok(row) => row,
         Err(error) if blame(&error) == Blame::Lock => {
             transaction.rollback().await?;
@@ -96,7 +96,7 @@ async fn cancel(
     let (outcome, after) = match effect_of(&cancel, &saga)? {
         CancelEffect::None => return Ok(CancelOutcome::AlreadyCompensating),
         CancelEffect::Compensates(_) | CancelEffect::LeftToOthers if saga.row.leased => {
-            store::commits::request_cancel(&mut transaction, saga_id.0, &cancel).await?;
+            store::decisions::request_cancel(&mut transaction, saga_id.0, &cancel).await?;
             record_requested(&mut transaction, &saga, request).await?;
             (CancelOutcome::Requested, CommitEffects::default())
         }
@@ -108,7 +108,7 @@ async fn cancel(
             other @ (CancelOutcome::Compensating | CancelOutcome::AlreadyCompensating) => return Ok(other),
         },
         CancelEffect::Compensates(_) if has_pivot_signal(&mut transaction, &saga).await? => {
-            store::commits::request_cancel(&mut transaction, saga_id.0, &cancel).await?;
+            store::decisions::request_cancel(&mut transaction, saga_id.0, &cancel).await?;
             record_requested(&mut transaction, &saga, request).await?;
             let signalled = vec![saga_id];
             (CancelOutcome::Requested, CommitEffects { signalled, ..CommitEffects::default() })
@@ -139,8 +139,8 @@ pub(super) async fn has_pivot_signal(
     }
 }
 
-/// Notes a cancel in the inbox of a saga whose row another transaction holds. What is known of the saga may be older than
-/// that transaction, so a cancel that looks possible may turn out to be late.
+/// Notes a cancel in the inbox of a saga whose row another transaction holds. What is known of the saga may be older
+/// than that transaction, so a cancel that looks possible may turn out to be late.
 async fn note(
     core: &Core,
     saga_id: SagaId,
@@ -148,7 +148,7 @@ async fn note(
     request: AuditReason<'_>,
 ) -> Result<CancelOutcome, CancelError> {
     let mut transaction = core.pool.begin().await?;
-    let row = store::commits::load(&mut transaction, saga_id.0, SagaLock::Unlocked).await?;
+    let row = store::decisions::load(&mut transaction, saga_id.0, SagaLock::Unlocked).await?;
     let row = row.ok_or(CancelError::NotFound(saga_id))?;
     let saga = LoadedSaga::new(core, &mut transaction, saga_id, row).await?;
     match effect_of(cancel, &saga)? {

@@ -27,7 +27,7 @@ use crate::{
     store::{
         self,
         audit::{AuditEntry, AuditReason},
-        commits::SagaLock,
+        decisions::SagaLock,
     },
 };
 
@@ -146,12 +146,12 @@ async fn is_known_elsewhere(
     Ok(!graph.is_registered() && store::processes::is_known(conn, hash, core.settings.alive_ms()).await?)
 }
 
-/// Decides what an action does to a saga. Its observer has to be told, so only a process that has its code acts; if no live
-/// process has it any more, a forced discard ends it as it is, and tells no observer.
+/// Decides what an action does to a saga. Its observer has to be told, so only a process that has its code acts; if no
+/// live process has it any more, a forced discard ends it as it is, and tells no observer.
 ///
 /// # Errors
-/// [`DeadJobError::NotUndone`], [`DeadJobError::UnknownGraph`] or [`DeadJobError::AlreadyResolved`] when the action does
-/// not apply.
+/// [`DeadJobError::NotUndone`], [`DeadJobError::UnknownGraph`] or [`DeadJobError::AlreadyResolved`] when the action
+/// does not apply.
 fn decide(saga: DeadSaga<'_>, action: DeadJobAction) -> Result<DeadJobEffect, DeadJobError> {
     let DeadSaga { graph, definition, graph_hash, state, step, is_known_elsewhere } = saga;
     if state.status != Status::Dead {
@@ -199,7 +199,7 @@ async fn act(
     };
     let saga_id = SagaId(saga_id);
     // The saga is locked first, as in a cancel, so that the two can't deadlock.
-    let row = store::commits::load(conn, saga_id.0, SagaLock::Wait).await?;
+    let row = store::decisions::load(conn, saga_id.0, SagaLock::Wait).await?;
     match store::dead_jobs::lock(conn, id.0).await? {
         None => return Err(gone(conn, id).await?),
         Some((_, Some(done))) => return Err(DeadJobError::AlreadyResolved(done)),
@@ -262,7 +262,8 @@ async fn act(
 }
 
 /// A saga that ends as it is must not leave children behind that run on without it: a discard of one that has any is
-/// refused, and if it is forced, they are cancelled. One that compensates undoes them itself. Returns whether there are any.
+/// refused, and if it is forced, they are cancelled. One that compensates undoes them itself. Returns whether there are
+/// any.
 async fn cancel_children(
     conn: &mut PgConnection,
     saga: &LoadedSaga,

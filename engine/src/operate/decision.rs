@@ -32,7 +32,8 @@ use crate::{
     },
     store::{
         self,
-        commits::{ChildrenRow, HistoryRow, LoadedSagaRow, SagaUpdate},
+        commits::{ChildrenRow, HistoryRow, SagaUpdate},
+        decisions::LoadedSagaRow,
         saga_state::{SagaStateRow, StoredState},
     },
     support::{metrics::LATE_CANCELS, user_code::run_user_code},
@@ -148,8 +149,8 @@ impl LoadedSaga {
         self.graph.is_registered()
     }
 
-    /// Whether the change to this state is one of which the saga's observer is told, so that only a process that has its
-    /// code can make it.
+    /// Whether the change to this state is one of which the saga's observer is told, so that only a process that has
+    /// its code can make it.
     pub(super) fn tells_observer(&self, state: &State) -> bool {
         let was_dead = self.state.status == Status::Dead;
         let rests = !state.status.is_active();
@@ -232,7 +233,7 @@ impl LoadedSaga {
             error: if outcome == HistoryOutcome::Retried { None } else { Some(why) },
         };
         let discarded = outcome == HistoryOutcome::Discarded;
-        store::commits::write_decision(conn, &row, discarded).await?;
+        store::decisions::write_decision(conn, &row, discarded).await?;
         let ends = discarded || matches!(state.status, Status::Completed | Status::Compensated);
         if ends && self.graph().signals().next().is_some() {
             store::signals::expire(conn, &[self.saga_id.0]).await?;

@@ -14,7 +14,7 @@ use crate::{
     },
     operate::decision::LoadedSaga,
     runtime::{core::Core, effects::CommitEffects},
-    store::{self, commits::SagaLock},
+    store::{self, decisions::SagaLock},
 };
 
 /// The actor that is recorded for decisions of the engine.
@@ -87,7 +87,7 @@ async fn dead(
     conn: &mut PgConnection,
     saga_id: SagaId,
 ) -> Result<Option<LoadedSaga>, sqlx::Error> {
-    let Some(row) = store::commits::load(conn, saga_id.0, SagaLock::Wait).await? else { return Ok(None) };
+    let Some(row) = store::decisions::load(conn, saga_id.0, SagaLock::Wait).await? else { return Ok(None) };
     let saga = LoadedSaga::new(core, conn, saga_id, row).await?;
     Ok((saga.state.status == Status::Dead && !saga.row.ended).then_some(saga))
 }

@@ -1,7 +1,7 @@
 //! Delivers cancels that were noted while another transaction held their saga.
 //!
-//! A batch that locks the saga afterwards reads its messages itself. What is left is for this task: sagas that no worker
-//! holds, and those that passed their pivot, or ended, in the very transaction that held them.
+//! A batch that locks the saga afterwards reads its messages itself. What is left is for this task: sagas that no
+//! worker holds, and those that passed their pivot, or ended, in the very transaction that held them.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
         core::Core,
         effects::{self, CommitEffects},
     },
-    store::{self, commits::SagaLock, inbox::CancelMessage},
+    store::{self, decisions::SagaLock, inbox::CancelMessage},
     support::{
         connection::{self, Blame, blame, concerns_everybody},
         jitter::jittered,
@@ -100,7 +100,8 @@ async fn deliver_all(core: &Core, failing: &mut BTreeSet<Uuid>) -> Result<Round,
                 Err(StepError::Database(error)) if blame(&error) == Blame::Lock => round = Round::SomeLocked,
                 Err(error) => {
                     if !failing.contains(&id) {
-                        tracing::error!(saga.id = %id, error = %ErrorChain(&error), "a noted cancel can't be delivered; trying again");
+                        tracing::error!(saga.id = %id, error = %ErrorChain(&error), "a noted cancel can't be \
+                        delivered; trying again");
                     }
                     still_failing.insert(id);
                 }
@@ -144,7 +145,7 @@ async fn deliver(core: &Core, saga_id: SagaId) -> Result<Delivery, StepError> {
 
 async fn deliver_in(core: &Core, conn: &mut PgConnection, saga_id: SagaId) -> Result<Delivery, StepError> {
     let messages = store::inbox::unread_cancels(conn, &[saga_id.0]).await?;
-    let row = store::commits::load(conn, saga_id.0, SagaLock::Wait).await?;
+    let row = store::decisions::load(conn, saga_id.0, SagaLock::Wait).await?;
     let has_ended = row.as_ref().is_some_and(|row| row.ended);
     let Some((first, row)) = first_that_counts(&messages, has_ended).zip(row) else {
         return Ok(Delivery::Left);
@@ -158,7 +159,7 @@ async fn deliver_in(core: &Core, conn: &mut PgConnection, saga_id: SagaId) -> Re
         Ok(CancelEffect::Compensates(_)) if saga.row.leased => {
             // So that its worker makes no call before it follows.
             if !saga.row.cancel_requested {
-                store::commits::request_cancel(conn, saga_id.0, first).await?;
+                store::decisions::request_cancel(conn, saga_id.0, first).await?;
             }
             Ok(Delivery::Left)
         }

@@ -9,9 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     definition::{
-        erased::{Invocation, StepAnswer},
-        saga::Definition,
-        start_context::StartContext,
+        invocation::Invocation, saga::Definition, start_context::StartContext, step_answer::StepAnswer,
     },
     model::{
         child::ChildOf, graph::Graph, ids::SagaId, kinds::StepKind, status::Direction,

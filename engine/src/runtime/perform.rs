@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use crate::{
-    definition::erased::StepAnswer,
+    definition::step_answer::StepAnswer,
     model::{
         outcome::{Outcome, Retry},
         transition::MAX_LOST_ATTEMPTS,
@@ -75,7 +75,8 @@ async fn call(core: &Core, job: &Job) -> StepAnswer {
 /// released.
 pub(crate) async fn commit(core: &Core, job: Job, performed: Performed) -> Committed {
     if matches!(performed.kind, PerformedKind::NotCalled) {
-        tracing::warn!(saga.id = %job.saga_id, saga.epoch = job.epoch, "a lease ended before its call began; the call is left to the next claim");
+        tracing::warn!(saga.id = %job.saga_id, saga.epoch = job.epoch, "a lease ended before its call began; the \
+        call is left to the next claim");
         lease_updates::release_unstarted(core, [job]);
         return Committed::Lost;
     }

@@ -10,9 +10,10 @@ use sqlx::PgConnection;
 
 use crate::{
     definition::{
-        erased::{Invocation, StepAnswer},
+        invocation::Invocation,
         no_rate::NoRate,
         saga::Definition,
+        step_answer::StepAnswer,
         tx::{Items, Tx},
     },
     model::{
@@ -135,8 +136,8 @@ async fn together(
     Ok((invocations.len() == 1).then(|| answers.into_iter().map(failed_if_too_large).collect()))
 }
 
-/// Runs a one-item step for one item after the other, each behind a savepoint of its own, so that each is answered as if
-/// those that got a no had not run. An item whose SQL fails is tried again later; the others are not affected.
+/// Runs a one-item step for one item after the other, each behind a savepoint of its own, so that each is answered as
+/// if those that got a no had not run. An item whose SQL fails is tried again later; the others are not affected.
 async fn one_by_one(
     session: &mut Session<'_>,
     conn: &mut PgConnection,

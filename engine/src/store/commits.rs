@@ -11,10 +11,7 @@ use sqlx::PgConnection;
 use sqlx_macros::FromRow;
 use uuid::Uuid;
 
-use crate::{
-    model::{ids::WorkerId, pending_cancel::PendingCancel, views::HistoryOutcome},
-    store::saga_state::SagaStateRow,
-};
+use crate::model::{ids::WorkerId, views::HistoryOutcome};
 
 /// What the fence reads of a saga that this worker still holds.
 #[derive(Debug, FromRow)]
@@ -50,7 +47,8 @@ pub(crate) async fn fence(
              (extract(epoch from clock_timestamp() - created_at) * 1000)::bigint as age_ms, \
              coalesce((extract(epoch from clock_timestamp() - postponed_since) * 1000)::bigint, 0) as postponed_ms, \
              wait_until, waits_since, clock_timestamp() as now, pg_backend_pid() as backend, \
-             exists (select from engine.inbox i where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel') \
+             exists (select from engine.inbox i where i.saga_id = saga.id and i.state = 'unread' \
+             and i.kind = 'cancel') \
                  as has_message \
          from engine.saga where id = any((select $1::uuid[])::uuid[]) and lease_owner = $2 order by id for update",
     )
@@ -244,7 +242,8 @@ pub(crate) async fn update_sagas(
     let Extras { set, due, parameters, names, .. } = Extras::of(rows);
     let sql = format!(
         "update engine.saga s set \
-             status = m.status, step = m.step, direction = m.direction, attempt = m.attempt, lost_attempts = m.lost_attempts, \
+             status = m.status, step = m.step, direction = m.direction, attempt = m.attempt, \
+             lost_attempts = m.lost_attempts, \
              in_doubt = m.in_doubt, history_seq = m.seq, cause = coalesce(m.cause::jsonb, s.cause), error = m.error, \
              cancel = case when m.keeps_cancel then s.cancel end, \
              lease_owner = case when m.held then $1::uuid end, \
@@ -260,10 +259,12 @@ pub(crate) async fn update_sagas(
                  when m.wakes_at_deadline then least(clock_timestamp() + m.delay_ms * interval '1 ms', s.deadline_at) \
                  else clock_timestamp() + m.delay_ms * interval '1 ms' end, \
              ended_at = case when m.status in ('completed', 'compensated') then clock_timestamp() end \
-         from unnest((select $3::uuid[]), $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[], $10::bool[], \
+         from unnest((select $3::uuid[]), $4::bigint[], $5::text[], $6::text[], $7::text[], $8::int[], $9::int[], \
+         $10::bool[], \
              $11::int[], $12::bool[], $13::bigint[], $14::bool[], $15::text[], $16::text[], $17::bool[], \
              $18::bool[]{parameters}) \
-             as m (id, epoch, status, step, direction, attempt, lost_attempts, in_doubt, seq, held, delay_ms, wakes_at_deadline, \
+             as m (id, epoch, status, step, direction, attempt, lost_attempts, in_doubt, seq, held, delay_ms, \
+             wakes_at_deadline, \
                    cause, error, keeps_cancel, snoozed{names}) \
          where s.id = m.id and s.epoch = m.epoch and s.lease_owner = $1::uuid"
     );
@@ -320,116 +321,4 @@ pub(crate) async fn update_sagas(
 
 pub(crate) fn error_json(error: &[String]) -> Option<String> {
     (!error.is_empty()).then(|| serde_json::Value::from(error.to_vec()).to_string())
-}
-
-/// A saga that was read for a decision.
-#[derive(Debug, FromRow)]
-#[expect(clippy::struct_excessive_bools, reason = "the columns of a row")]
-pub(crate) struct LoadedSagaRow {
-    pub(crate) definition: String,
-    pub(crate) graph_hash: String,
-    pub(crate) step: String,
-    #[sqlx(flatten)]
-    pub(crate) state: SagaStateRow,
-    pub(crate) history_seq: i32,
-    pub(crate) epoch: i64,
-    pub(crate) leased: bool,
-    /// The saga whose child it is.
-    pub(crate) parent_id: Option<Uuid>,
-    /// Whether the saga completed, was compensated, or was given up.
-    pub(crate) ended: bool,
-    pub(crate) queue: String,
-    pub(crate) input: sqlx::types::Json<Box<serde_json::value::RawValue>>,
-    /// Whether a cancel is stored for the worker that holds it.
-    pub(crate) cancel_requested: bool,
-    /// Whether it has entered a wait at its step.
-    pub(crate) in_wait: bool,
-}
-
-/// How a saga is read for a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SagaLock {
-    /// It is locked; if another transaction holds the lock, the statement waits.
-    Wait,
-    /// It is locked; if another transaction holds the lock, the statement fails.
-    NoWait,
-    /// It is not locked: what is decided can only be noted.
-    Unlocked,
-}
-
-/// Reads one saga for a decision.
-pub(crate) async fn load(
-    conn: &mut PgConnection,
-    id: Uuid,
-    lock: SagaLock,
-) -> Result<Option<LoadedSagaRow>, sqlx::Error> {
-    let lock = match lock {
-        SagaLock::Wait => "for update",
-        SagaLock::NoWait => "for update nowait",
-        SagaLock::Unlocked => "",
-    };
-    let sql = format!(
-        "select definition, graph_hash, status, step, direction, attempt, lost_attempts, in_doubt, history_seq, epoch, \
-             lease_owner is not null as leased, ended_at is not null as ended, cause, arms, round, parent_id, queue, input, \
-             cancel is not null as cancel_requested, wait_until is not null as in_wait \
-         from engine.saga where id = $1 {lock}"
-    );
-    sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(conn).await
-}
-
-/// Stores a cancel for the worker that holds the saga. One that is stored already stays, unless it would be dropped if it
-/// is late.
-pub(crate) async fn request_cancel(
-    conn: &mut PgConnection,
-    id: Uuid,
-    cancel: &PendingCancel,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "update engine.saga set cancel = $2 \
-         where id = $1 and (cancel is null or coalesce((cancel->>'drop_if_late')::bool, false))",
-    )
-    .bind(id)
-    .bind(sqlx::types::Json(cancel))
-    .execute(conn)
-    .await
-    .map(drop)
-}
-
-/// Writes the state that an operator's decision led to, of a saga that [`load`] has locked. If it is active, it is due at
-/// once.
-pub(crate) async fn write_decision(
-    conn: &mut PgConnection,
-    row: &SagaUpdate,
-    discarded: bool,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "update engine.saga set status = $2, step = $3, direction = $4, attempt = $5, lost_attempts = $6, in_doubt = $7, \
-             history_seq = $8, round = $12, \
-             round_since = case when $12 is not distinct from round then round_since else clock_timestamp() end, cause = coalesce($9::jsonb, cause), error = $10, \
-             cancel = case when $2 = 'running' then cancel end, lease_owner = null, claimed_at = null, \
-             lease_until = null, waits_for = null, postponed_since = null, \
-             result = case when $2 = 'completed' then result end, \
-             wait_until = case when step = $3 and direction = $4 and not $11 then wait_until end, \
-             waits_since = case when step = $3 and direction = $4 and not $11 then waits_since end, \
-             signal_name = case when step = $3 and direction = $4 and not $11 then signal_name end, \
-             epoch = epoch + 1, \
-             due_at = case when $2 in ('running', 'compensating') then clock_timestamp() end, \
-             ended_at = case when $11 or $2 in ('completed', 'compensated') then clock_timestamp() end \
-         where id = $1",
-    )
-    .bind(row.id)
-    .bind(row.status)
-    .bind(&row.step)
-    .bind(row.direction)
-    .bind(row.attempt)
-    .bind(row.lost_attempts)
-    .bind(row.in_doubt)
-    .bind(row.seq)
-    .bind(row.cause.as_deref())
-    .bind(row.error.as_deref())
-    .bind(discarded)
-    .bind(row.children.unwrap_or_default().round)
-    .execute(conn)
-    .await
-    .map(drop)
 }

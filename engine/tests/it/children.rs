@@ -5,6 +5,7 @@ mod compensates;
 mod each;
 mod ends;
 mod hostile;
+mod late;
 mod rounds;
 
 use std::sync::{
@@ -184,11 +185,11 @@ async fn verified(engine: &Engine) {
 
 /// Waits until this parent waits for its children.
 async fn waits_for_children(pool: &PgPool, parent: SagaId) {
-    fixtures::holds(
-        pool,
-        &format!("select waits_for = 'children' and due_at is null and lease_owner is null from engine.saga where id = '{parent}'"),
-    )
-    .await;
+    let waits = format!(
+        "select waits_for = 'children' and due_at is null and lease_owner is null from engine.saga \
+             where id = '{parent}'"
+    );
+    fixtures::holds(pool, &waits).await;
 }
 
 /// Says no if it is asked to.

@@ -1,5 +1,5 @@
-//! Moves a batch of claimed sagas as far as it can in one transaction: applies the results of calls, runs the steps that
-//! follow as batches, one after the other, and writes history and new states under the fence.
+//! Moves a batch of claimed sagas as far as it can in one transaction: applies the results of calls, runs the steps
+//! that follow as batches, one after the other, and writes history and new states under the fence.
 
 use std::{
     collections::HashMap,
@@ -12,10 +12,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    definition::{
-        erased::{Invocation, StepAnswer},
-        saga::Definition,
-    },
+    definition::{invocation::Invocation, saga::Definition, step_answer::StepAnswer},
     model::{
         ids::SagaId,
         status::{Direction, Status, StepSide},
@@ -53,8 +50,8 @@ pub(crate) enum CommitPath {
     Grouped,
     /// Beside the group commit, while a batch is split. The parts that come next wait for it.
     Split,
-    /// Beside the group commit, where nothing waits for it. A saga that is alone may use the whole time-out of its step's
-    /// policy.
+    /// Beside the group commit, where nothing waits for it. A saga that is alone may use the whole time-out of its
+    /// step's policy.
     Alone,
 }
 
@@ -257,8 +254,8 @@ async fn run_batch(
     Ok(runs)
 }
 
-/// Applies cancels and passed deadlines to the sagas between two attempts, and lets those wait that stand at a wait or at a
-/// step with children. At a signal that is the pivot, one that has come goes first.
+/// Applies cancels and passed deadlines to the sagas between two attempts, and lets those wait that stand at a wait or
+/// at a step with children. At a signal that is the pivot, one that has come goes first.
 async fn interrupt_or_wait(
     session: &mut Session<'_>,
     conn: &mut PgConnection,

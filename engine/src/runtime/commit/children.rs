@@ -1,5 +1,5 @@
-//! The steps of a batch that have children: a saga opens them, waits for their ends, or has them undone. All of it happens
-//! after the fence, in the transaction that also runs the steps that follow.
+//! The steps of a batch that have children: a saga opens them, waits for their ends, or has them undone. All of it
+//! happens after the fence, in the transaction that also runs the steps that follow.
 //!
 //! A parent alone opens its children, and reads how far they are from their rows; no child ever writes the row of its
 //! parent. The process that commits the end of a child then nudges the parent, as the sender of a signal does.
@@ -15,8 +15,8 @@ use uuid::Uuid;
 use crate::{
     definition::{
         children::{ChildrenAction, StoredEnd},
-        erased::StepAnswer,
         new_saga::NewSaga,
+        step_answer::StepAnswer,
     },
     model::{
         child::{ChildOf, EachEnded},
@@ -228,8 +228,8 @@ impl<'a> SagaCursor<'a> {
         Ok(Decided::Wait(Some(ChildrenWait { at_open, at_failure: !action.settled })))
     }
 
-    /// The positions that are to be opened now, at most `room`: those whose child of an earlier round did not complete, or the next
-    /// ones when half of the open children have ended.
+    /// The positions that are to be opened now, at most `room`: those whose child of an earlier round did not complete,
+    /// or the next ones when half of the open children have ended.
     async fn to_open(
         &self,
         conn: &mut PgConnection,
@@ -313,7 +313,8 @@ impl<'a> SagaCursor<'a> {
         })
     }
 
-    /// Has the children undone that were opened: those that run are cancelled, and those that have completed compensate.
+    /// Has the children undone that were opened: those that run are cancelled, and those that have completed
+    /// compensate.
     async fn undo_children(
         &self,
         session: &mut Session<'_>,

@@ -8,9 +8,7 @@ use std::{
 
 use crate::{
     definition::{
-        erased::{Invocation, StepAnswer},
-        saga::Definition,
-        start_context::StartContext,
+        invocation::Invocation, saga::Definition, start_context::StartContext, step_answer::StepAnswer,
     },
     model::{
         error_chain::in_one_line,

@@ -1,5 +1,5 @@
-//! The steps of a batch that wait: a saga enters its wait, stays in it, or leaves it because a signal came or the time is
-//! over. All of it happens after the fence, in the transaction that also runs the steps that follow.
+//! The steps of a batch that wait: a saga enters its wait, stays in it, or leaves it because a signal came or the time
+//! is over. All of it happens after the fence, in the transaction that also runs the steps that follow.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     definition::{
-        erased::StepAnswer,
+        step_answer::StepAnswer,
         wait::{AwaitedSignal, WaitAction},
     },
     model::{
@@ -33,8 +33,8 @@ use crate::{
 /// How many signals of one wait are read at once, after the first.
 const SIGNALS_AT_ONCE: usize = 16;
 
-/// Lets the sagas take the arms of the choices at which they stand, those go on whose wait is over, and the others wait,
-/// until no saga stands at a choice or at a wait that it could leave.
+/// Lets the sagas take the arms of the choices at which they stand, those go on whose wait is over, and the others
+/// wait, until no saga stands at a choice or at a wait that it could leave.
 pub(super) async fn go_through(
     core: &Core,
     conn: &mut PgConnection,
@@ -170,8 +170,8 @@ impl<'a> SagaCursor<'a> {
         self.stands_at_wait() && node.is_some_and(|node| node.placement == Placement::Pivot)
     }
 
-    /// Decides whether the saga leaves its wait. A signal that has come goes before a time that is over. Nothing is decided
-    /// if its code can read none of these signals and they are not all.
+    /// Decides whether the saga leaves its wait. A signal that has come goes before a time that is over. Nothing is
+    /// decided if its code can read none of these signals and they are not all.
     fn decide_wait(
         &mut self,
         core: &Core,

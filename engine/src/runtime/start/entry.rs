@@ -10,10 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     definition::{
-        erased::{Invocation, StepAnswer},
-        new_saga::Started,
-        observer::StatusChange,
-        tx::Tx,
+        invocation::Invocation, new_saga::Started, observer::StatusChange, step_answer::StepAnswer, tx::Tx,
     },
     model::{
         error::{StartError, StepError},

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use crate::{
-    definition::erased::{Invocation, StepAnswer},
+    definition::{invocation::Invocation, step_answer::StepAnswer},
     runtime::{effects::Session, step_run::StepRun},
     store,
     support::faults::FaultPoint,

@@ -13,7 +13,6 @@ use super::{
     trip, trips, verified, waits_for_children,
 };
 use crate::{
-    it::fixtures::{ExternalWorld, TestInput},
     it::waits::{APPROVAL, Approval, LONG},
     support::WAIT_TIMEOUT,
 };
@@ -85,10 +84,20 @@ async fn a_child_that_fails_has_its_siblings_undone_and_its_parent_compensate() 
 const SLOW_HOTEL: SagaName<Order, super::Booked> = SagaName::new("book-hotel");
 
 /// The hotel waits for an approval before it is booked.
-fn slow_trips(pool: &sqlx::PgPool) -> engine::EngineBuilder {
+pub(super) fn slow_trips(pool: &sqlx::PgPool) -> engine::EngineBuilder {
     let hotel = Saga::named(SLOW_HOTEL).signal("await-approval", APPROVAL.within(LONG)).then(Hotel);
     let hotel = hotel.returns_output().build().unwrap();
     Engine::builder(pool.clone()).register(trip()).register(book_flight()).register(hotel)
+}
+
+/// Waits until the flight of a trip of [`slow_trips`] is booked, and the trip waits for its hotel.
+pub(super) async fn flight_is_booked(pool: &sqlx::PgPool, trip: engine::SagaId) {
+    fixtures::holds(
+        pool,
+        "select exists (select from engine.saga where definition = 'book-flight' and status = 'completed')",
+    )
+    .await;
+    waits_for_children(pool, trip).await;
 }
 
 #[tokio::test]
@@ -96,12 +105,7 @@ async fn a_parent_that_waits_for_its_children_holds_nothing_and_is_cancelled_wit
     let (_database, pool) = fixtures::database().await;
     let test = TestEngine::build(slow_trips(&pool));
     let id = test.engine.start(TRIP.with(&Order::of("ada"))).await.unwrap().saga_id;
-    fixtures::holds(
-        &pool,
-        "select exists (select from engine.saga where definition = 'book-flight' and status = 'completed')",
-    )
-    .await;
-    waits_for_children(&pool, id).await;
+    flight_is_booked(&pool, id).await;
     let view = test.engine.saga(id).await.unwrap().unwrap();
     assert_eq!((view.waits_for.as_deref(), view.wait_until), (Some("children"), None));
     assert_eq!(test.engine.cancel(id, "ada", "changed my mind").await.unwrap(), CancelOutcome::Compensating);
@@ -174,7 +178,6 @@ async fn a_whole_tree_is_undone() {
     }
     verified(&test.engine).await;
     test.close().await;
-    let _ = HOTEL;
 }
 
 /// Crashes before and after each commit, children that fail, and undos that are repeated.
@@ -279,12 +282,7 @@ async fn a_tree_is_deleted_whole_once_all_of_it_has_ended() {
     let test =
         TestEngine::build(slow_trips(&pool).retention(Retention::of(std::time::Duration::from_millis(1))));
     let id = test.engine.start(TRIP.with(&Order::of("ada"))).await.unwrap().saga_id;
-    fixtures::holds(
-        &pool,
-        "select exists (select from engine.saga where definition = 'book-flight' and status = 'completed')",
-    )
-    .await;
-    waits_for_children(&pool, id).await;
+    flight_is_booked(&pool, id).await;
     assert_eq!(test.engine.prune_sagas(100).await.unwrap().deleted, 0, "its parent may still undo it");
     test.engine.cancel(id, "ada", "no").await.unwrap();
     test.engine.wait(id, WAIT_TIMEOUT).await.unwrap().unwrap();
@@ -301,12 +299,7 @@ async fn a_completed_child_is_in_flight_as_long_as_its_parent_may_undo_it() {
     let (_database, pool) = fixtures::database().await;
     let test = TestEngine::build(slow_trips(&pool));
     let id = test.engine.start(TRIP.with(&Order::of("ada"))).await.unwrap().saga_id;
-    fixtures::holds(
-        &pool,
-        "select exists (select from engine.saga where definition = 'book-flight' and status = 'completed')",
-    )
-    .await;
-    waits_for_children(&pool, id).await;
+    flight_is_booked(&pool, id).await;
     let kinds = async |engine: &Engine| {
         let kinds = engine.check_in_flight().await.unwrap();
         kinds.into_iter().map(|kind| (kind.definition, kind.status, kind.prospect)).collect::<Vec<_>>()
@@ -370,136 +363,6 @@ async fn results_that_are_too_large_together_fail_the_step() {
     let Some(Cause::Failed { failure, .. }) = ending.unwrap().cause else { panic!("it fails") };
     assert_eq!(failure.code, "output-too-large");
     assert_eq!(left_behind(&pool).await, 0);
-    verified(&test.engine).await;
-    test.close().await;
-}
-
-/// The last step of a child is a call that is running while its parent is cancelled: the child completes in the very batch
-/// that reads the cancel.
-#[tokio::test]
-async fn a_child_that_completes_while_its_parent_is_cancelled_is_undone() {
-    const SENDS: SagaName<TestInput> = SagaName::new("sends");
-    const PARENT: SagaName<TestInput> = SagaName::new("parent-of-sends");
-    let (_database, pool) = fixtures::database().await;
-    let world = ExternalWorld::default();
-    world.answers.send_replace(false);
-    let child =
-        Saga::named(SENDS).then(fixtures::Pack).then_call(fixtures::Send(world.clone())).build().unwrap();
-    let parent = Saga::named(PARENT).child("send-it", SENDS.child(TestInput::clone)).build().unwrap();
-    let test = TestEngine::build(Engine::builder(pool.clone()).register(parent).register(child));
-    let id = test.engine.start(PARENT.with(&TestInput::default())).await.unwrap().saga_id;
-    while world.sent.lock().unwrap().is_empty() {
-        tokio::task::yield_now().await;
-    }
-    waits_for_children(&pool, id).await;
-    assert_eq!(test.engine.cancel(id, "ada", "no").await.unwrap(), CancelOutcome::Compensating);
-    fixtures::holds(
-        &pool,
-        "select exists (select from engine.saga where definition = 'sends' and cancel is not null)",
-    )
-    .await;
-    world.answers.send_replace(true);
-    assert_eq!(test.engine.wait(id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
-    assert_eq!(*world.sent.lock().unwrap(), *world.taken_back.lock().unwrap());
-    assert_eq!(fixtures::effects(&pool, "pack").await, 0);
-    verified(&test.engine).await;
-    test.close().await;
-}
-
-/// An operator's cancel that came too late must not take the parent's with it.
-#[tokio::test]
-async fn a_late_cancel_of_an_operator_does_not_keep_a_child_from_being_undone() {
-    let (_database, pool) = fixtures::database().await;
-    let test = TestEngine::build(slow_trips(&pool));
-    let id = test.engine.start(TRIP.with(&Order::of("ada"))).await.unwrap().saga_id;
-    fixtures::holds(
-        &pool,
-        "select exists (select from engine.saga where definition = 'book-flight' and status = 'completed')",
-    )
-    .await;
-    waits_for_children(&pool, id).await;
-    // As if it had been noted while another transaction held the child.
-    sqlx::query(
-        "insert into engine.inbox (saga_id, kind, name, key, payload) \
-         select id, 'cancel', '', '', '{\"actor\": \"bob\", \"reason\": \"no\", \"drop_if_late\": true}' \
-         from engine.saga where definition = 'book-flight'",
-    )
-    .execute(&pool)
-    .await
-    .unwrap();
-    test.engine.cancel(id, "ada", "no").await.unwrap();
-    assert_eq!(test.engine.wait(id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
-    assert_eq!(left_behind(&pool).await, 0);
-    verified(&test.engine).await;
-    test.close().await;
-}
-
-/// A process that does not know how to undo a child takes its cancel for a late one: it is sent again.
-#[tokio::test]
-async fn a_child_that_was_told_in_vain_is_told_again() {
-    let (_database, pool) = fixtures::database().await;
-    let test = TestEngine::build(slow_trips(&pool));
-    let id = test.engine.start(TRIP.with(&Order::of("ada"))).await.unwrap().saga_id;
-    fixtures::holds(
-        &pool,
-        "select exists (select from engine.saga where definition = 'book-flight' and status = 'completed')",
-    )
-    .await;
-    waits_for_children(&pool, id).await;
-    sqlx::query(
-        "insert into engine.inbox (saga_id, kind, name, key, payload, state, settled_at) \
-         select c.id, 'cancel', '', 'parent', jsonb_build_object('actor', 'saga', 'reason', 'no', 'drop_if_late', true, \
-             'parent', jsonb_build_object('saga', c.parent_id, 'cause', jsonb_build_object('kind', 'deadline_passed'))), \
-             'too_late', now() from engine.saga c where definition = 'book-flight'",
-    )
-    .execute(&pool)
-    .await
-    .unwrap();
-    test.engine.cancel(id, "ada", "no").await.unwrap();
-    assert_eq!(test.engine.wait(id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
-    assert_eq!(left_behind(&pool).await, 0);
-    verified(&test.engine).await;
-    test.close().await;
-}
-
-/// As before, but the child completes only after its parent has gone to wait, and no process tells of it.
-#[tokio::test]
-async fn a_child_that_completes_after_it_was_told_in_vain_is_told_again() {
-    const SENDS: SagaName<TestInput> = SagaName::new("sends");
-    const PARENT: SagaName<TestInput> = SagaName::new("parent-of-sends");
-    let (_database, pool) = fixtures::database().await;
-    let world = ExternalWorld::default();
-    world.answers.send_replace(false);
-    let child =
-        Saga::named(SENDS).then(fixtures::Pack).then_call(fixtures::Send(world.clone())).build().unwrap();
-    let parent = Saga::named(PARENT).child("send-it", SENDS.child(TestInput::clone)).build().unwrap();
-    let test = TestEngine::build(Engine::builder(pool.clone()).register(parent).register(child));
-    let id = test.engine.start(PARENT.with(&TestInput::default())).await.unwrap().saga_id;
-    while world.sent.lock().unwrap().is_empty() {
-        tokio::task::yield_now().await;
-    }
-    waits_for_children(&pool, id).await;
-    test.engine.cancel(id, "ada", "no").await.unwrap();
-    fixtures::holds(
-        &pool,
-        "select exists (select from engine.saga where definition = 'sends' and cancel is not null)",
-    )
-    .await;
-    fixtures::holds(
-        &pool,
-        "select exists (select from engine.saga where waits_for = 'children' and direction = 'undo')",
-    )
-    .await;
-    // As an older process does that knows no parents.
-    sqlx::raw_sql(
-        "update engine.inbox set state = 'too_late', settled_at = now(); update engine.saga set cancel = null;",
-    )
-    .execute(&pool)
-    .await
-    .unwrap();
-    world.answers.send_replace(true);
-    assert_eq!(test.engine.wait(id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
-    assert_eq!(*world.sent.lock().unwrap(), *world.taken_back.lock().unwrap());
     verified(&test.engine).await;
     test.close().await;
 }

@@ -6,6 +6,7 @@ mod cancels;
 mod dead;
 mod items;
 mod rounds;
+mod slow_rounds;
 mod trees;
 mod vanishing;
 
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::{QUICK, children_of, fixtures, story};
+use super::{QUICK, children_of, fixtures, left_behind, story, waits_for_children};
 use crate::it::waits::{APPROVAL, Approval, LONG};
 
 /// Longer than a slow machine needs, and short enough for a test that hangs.
@@ -268,7 +269,8 @@ async fn facts(pool: &PgPool, engine: &Engine) {
     soon(
         pool,
         "select not exists (select from engine.saga s where waits_for = 'children' \
-         and not exists (select from engine.saga c where c.parent_id = s.id and c.parent_step = s.step and c.ended_at is null))",
+         and not exists (select from engine.saga c where c.parent_id = s.id and c.parent_step = s.step \
+         and c.ended_at is null))",
     )
     .await;
     assert_eq!(engine.verify_histories(20_000).await.unwrap(), []);
@@ -322,6 +324,35 @@ async fn retry(engine: &Engine, saga: SagaId) {
 
 async fn status_of(pool: &PgPool, saga: SagaId, status: &str) {
     soon(pool, &format!("select status = '{status}' from engine.saga where id = '{saga}'")).await;
+}
+
+async fn row_has_completed(pool: &PgPool) {
+    soon(pool, "select exists (select from engine.saga where definition = 'row' and status = 'completed')")
+        .await;
+}
+
+async fn slow_row_waits(pool: &PgPool) {
+    let waits =
+        "select exists (select from engine.saga where definition = 'slow-row' and waits_for = 'signal')";
+    soon(pool, waits).await;
+}
+
+/// Has a saga's input be one that its code can't read.
+async fn spoil_input(pool: &PgPool, saga: SagaId) {
+    sqlx::query("update engine.saga set input = '17' where id = $1")
+        .bind(saga.0)
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+async fn mend_input(pool: &PgPool, saga: SagaId, task: &Task) {
+    sqlx::query("update engine.saga set input = $2 where id = $1")
+        .bind(saga.0)
+        .bind(sqlx::types::Json(task))
+        .execute(pool)
+        .await
+        .unwrap();
 }
 
 async fn child(pool: &PgPool, condition: &str) -> SagaId {

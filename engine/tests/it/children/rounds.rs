@@ -5,13 +5,26 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use engine::{DeadJobFilter, EachEnded, Engine, Page, Saga, SagaName, Status};
+use engine::{DeadJobFilter, EachEnded, Engine, Page, Saga, SagaId, SagaName, Status};
+use sqlx::PgPool;
 
 use super::{Fussy, Order, Seal, TestEngine, children_of, fixtures, left_behind, story, verified};
 use crate::{
     it::waits::{APPROVAL, Approval, LONG},
     support::WAIT_TIMEOUT,
 };
+
+/// Retries all dead jobs.
+async fn retry_dead_jobs(engine: &Engine) {
+    let page = Page { after: None, limit: 10 };
+    for job in engine.dead_jobs(&DeadJobFilter::default(), page).await.unwrap().items {
+        engine.retry_dead_job(job.dead_job_id, "ada", "again").await.unwrap();
+    }
+}
+
+async fn stands_still(pool: &PgPool, saga: SagaId) {
+    fixtures::holds(pool, &format!("select status <> 'running' from engine.saga where id = '{saga}'")).await;
+}
 
 #[tokio::test]
 async fn a_retry_opens_only_the_children_anew_that_did_not_complete() {
@@ -30,19 +43,10 @@ async fn a_retry_opens_only_the_children_anew_that_did_not_complete() {
     let view = test.engine.saga(started.saga_id).await.unwrap().unwrap();
     assert!(view.error.as_deref().unwrap().contains("it is fussy"), "{:?}", view.error);
     // Once more in vain.
-    let retry = async || {
-        let page = Page { after: None, limit: 10 };
-        let dead = test.engine.dead_jobs(&DeadJobFilter::default(), page).await.unwrap().items;
-        test.engine.retry_dead_job(dead[0].dead_job_id, "ada", "again").await.unwrap();
-        fixtures::holds(
-            &pool,
-            &format!("select status <> 'running' from engine.saga where id = '{}'", started.saga_id),
-        )
-        .await;
-    };
-    retry().await;
+    retry_dead_jobs(&test.engine).await;
+    stands_still(&pool, started.saga_id).await;
     works.store(true, Ordering::Relaxed);
-    retry().await;
+    retry_dead_jobs(&test.engine).await;
     let ending = test.engine.wait(started.saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
     assert_eq!(PARENT.result(&ending).unwrap(), Some(EachEnded { total: 3, completed: 3, failed: 0 }));
     let rounds: Vec<(i32, i32, String)> = sqlx::query_as(
@@ -73,7 +77,8 @@ async fn a_retry_opens_only_the_children_anew_that_did_not_complete() {
     test.close().await;
 }
 
-/// A child that ends without completing after a retry, and one whose turn did not come in its round, are opened anew, too.
+/// A child that ends without completing after a retry, and one whose turn did not come in its round, are opened anew,
+/// too.
 #[tokio::test]
 async fn a_child_that_fails_after_the_retry_began_is_opened_anew_as_well() {
     const SLOW: SagaName<Order> = SagaName::new("slowly-fussy");
@@ -97,17 +102,8 @@ async fn a_child_that_fails_after_the_retry_began_is_opened_anew_as_well() {
     let (started, ending) =
         test.engine.start_and_wait(PARENT.with(&Order::of("x")), WAIT_TIMEOUT).await.unwrap();
     assert_eq!(ending.unwrap().status, Status::Dead);
-    let retry = async || {
-        let page = Page { after: None, limit: 10 };
-        let dead = test.engine.dead_jobs(&DeadJobFilter::default(), page).await.unwrap().items;
-        test.engine.retry_dead_job(dead[0].dead_job_id, "ada", "again").await.unwrap();
-        fixtures::holds(
-            &pool,
-            &format!("select status <> 'running' from engine.saga where id = '{}'", started.saga_id),
-        )
-        .await;
-    };
-    retry().await;
+    retry_dead_jobs(&test.engine).await;
+    stands_still(&pool, started.saga_id).await;
     let slow: uuid::Uuid = sqlx::query_scalar("select id from engine.saga where waits_for = 'signal'")
         .fetch_one(&pool)
         .await
@@ -118,9 +114,7 @@ async fn a_child_that_fails_after_the_retry_began_is_opened_anew_as_well() {
         Status::Compensated
     );
     works.store(true, Ordering::Relaxed);
-    let page = Page { after: None, limit: 10 };
-    let dead = test.engine.dead_jobs(&DeadJobFilter::default(), page).await.unwrap().items;
-    test.engine.retry_dead_job(dead[0].dead_job_id, "ada", "again").await.unwrap();
+    retry_dead_jobs(&test.engine).await;
     // Round 2 opens both: that of round 1, and the one of round 0 that failed meanwhile.
     fixtures::holds(&pool, "select exists (select from engine.saga where waits_for = 'signal')").await;
     let slow: uuid::Uuid = sqlx::query_scalar("select id from engine.saga where waits_for = 'signal'")
@@ -143,18 +137,14 @@ async fn parents_that_are_retried_together_open_all_that_did_not_complete() {
     const COUNT: u32 = 300;
     let (_database, pool) = fixtures::database().await;
     let works = Arc::new(AtomicBool::new(false));
-    // It is its entry step that says no, so that all of a round have ended when the next commit looks.
-    let child = Saga::named(FUSSY).entry(Fussy(works.clone())).build().unwrap();
     let items = |_: &Order| (0..COUNT).map(|_| Order::of("fussy")).collect::<Vec<_>>();
-    let each = FUSSY.each(items).at_most(COUNT);
-    let parent = Saga::named(PARENT).pivot(Seal).for_each("each", each).returns_output().build().unwrap();
+    // It is its entry step that says no, so that all of a round have ended when the next commit looks.
     let build = || {
         let child = Saga::named(FUSSY).entry(Fussy(works.clone())).build().unwrap();
         let each = FUSSY.each(items).at_most(COUNT);
         let parent = Saga::named(PARENT).pivot(Seal).for_each("each", each).returns_output().build().unwrap();
         Engine::builder(pool.clone()).register(parent).register(child).build().unwrap()
     };
-    drop((child, parent));
     let test = TestEngine::start(build());
     let mut ids = Vec::new();
     for _ in 0..4 {
@@ -166,10 +156,7 @@ async fn parents_that_are_retried_together_open_all_that_did_not_complete() {
     test.close().await;
     works.store(true, Ordering::Relaxed);
     let idle = build();
-    let page = Page { after: None, limit: 10 };
-    for job in idle.dead_jobs(&DeadJobFilter::default(), page).await.unwrap().items {
-        idle.retry_dead_job(job.dead_job_id, "ada", "again").await.unwrap();
-    }
+    retry_dead_jobs(&idle).await;
     let test = TestEngine::start(idle);
     for id in &ids {
         let ending = test.engine.wait(*id, WAIT_TIMEOUT).await.unwrap().unwrap();

@@ -202,17 +202,34 @@ async fn end_both(
     holds(pool, "select count(*) = 2 from engine.saga where status = 'compensated'").await;
 }
 
+/// Two calls of one process, of which it will lose one to another process.
+struct TwoCalls {
+    slow: Players,
+    new: Players,
+    id: SagaId,
+    /// It has reported that one is done.
+    lost: Running<Item<TestInput>, Outcome<u64>>,
+    kept_id: SagaId,
+    kept: Running<Item<TestInput>, Outcome<u64>>,
+}
+
+impl TwoCalls {
+    async fn running(pool: &PgPool) -> Self {
+        let slow = Players::new(pool);
+        let id = slow.start().await;
+        let lost = slow.action().await;
+        lost.item.report_progress(Progress::so_far(1));
+        stored(pool, id, 1).await;
+        let kept_id = slow.start().await;
+        let kept = slow.action().await;
+        Self { slow, new: Players::new(pool), id, lost, kept_id, kept }
+    }
+}
+
 #[tokio::test]
 async fn a_process_that_lost_its_claim_writes_nothing() {
     let (_database, pool) = fixtures::database().await;
-    let slow = Players::new(&pool);
-    let id = slow.start().await;
-    let lost = slow.action().await;
-    lost.item.report_progress(Progress::so_far(1));
-    stored(&pool, id, 1).await;
-    let kept_id = slow.start().await;
-    let kept = slow.action().await;
-    let new = Players::new(&pool);
+    let TwoCalls { slow, new, id, lost, kept_id, kept } = TwoCalls::running(&pool).await;
     let taken_over = take_over(&pool, id, &new).await;
     taken_over.item.report_progress(Progress::so_far(2));
     stored(&pool, id, 2).await;
@@ -232,14 +249,7 @@ async fn a_process_that_lost_its_claim_writes_nothing() {
 #[tokio::test]
 async fn a_claim_that_is_lost_during_the_write_replaces_nothing() {
     let (_database, pool) = fixtures::database().await;
-    let slow = Players::new(&pool);
-    let id = slow.start().await;
-    let lost = slow.action().await;
-    lost.item.report_progress(Progress::so_far(1));
-    stored(&pool, id, 1).await;
-    let kept_id = slow.start().await;
-    let kept = slow.action().await;
-    let new = Players::new(&pool);
+    let TwoCalls { slow, new, id, lost, kept_id, kept } = TwoCalls::running(&pool).await;
 
     // It has seen that it holds the claim, and waits for the row.
     let mut holder = pool.begin().await.unwrap();

@@ -48,7 +48,7 @@ async fn children_sleep_and_wait_for_signals() {
     assert_eq!(MANY.result(&ended).unwrap(), Some(EachEnded { total: 12, completed: 12, failed: 0 }));
     assert_eq!(ending(&test.engine, cancelled).await.status, Status::Compensated);
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 24);
+    assert_eq!(left_behind(&pool).await, 24);
     facts(&pool, &test.engine).await;
     test.close().await;
 }
@@ -60,9 +60,8 @@ async fn a_cancel_of_a_completed_child_is_refused_and_of_an_open_one_fails_its_p
     let world = Arc::new(World::default());
     let test = pairs(&pool, &world);
     let id = test.engine.start(PAIR.with(&Task::of("x"))).await.unwrap().saga_id;
-    soon(&pool, "select exists (select from engine.saga where definition = 'row' and status = 'completed')")
-        .await;
-    super::super::waits_for_children(&pool, id).await;
+    row_has_completed(&pool).await;
+    waits_for_children(&pool, id).await;
     let (done, open) =
         (child(&pool, "definition = 'row'").await, child(&pool, "definition = 'slow-row'").await);
     let refused = test.engine.cancel(done, "ada", "no").await;
@@ -74,7 +73,7 @@ async fn a_cancel_of_a_completed_child_is_refused_and_of_an_open_one_fails_its_p
         "{ended:?}"
     );
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 0);
+    assert_eq!(left_behind(&pool).await, 0);
     facts(&pool, &test.engine).await;
     test.close().await;
 }
@@ -137,7 +136,7 @@ async fn a_long_call_of_a_grandchild_elsewhere_hears_of_the_cancel() {
     assert_eq!(ending(&test.engine, id).await.status, Status::Compensated);
     assert_eq!(calls.load(Ordering::Relaxed), 101, "called once, undone once");
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 0);
+    assert_eq!(left_behind(&pool).await, 0);
     facts(&pool, &test.engine).await;
     test.close().await;
     other.close().await;
@@ -171,8 +170,8 @@ impl UndoTransaction<Held> for Held {
     }
 }
 
-/// The parent is cancelled in the moment in which the child commits its last step; perhaps the child was cancelled, too,
-/// just before.
+/// The parent is cancelled in the moment in which the child commits its last step; perhaps the child was cancelled,
+/// too, just before.
 async fn cancelled_while_the_last_step_commits(child_too: bool) {
     const HELD: SagaName<Task> = SagaName::new("held-row");
     const PARENT: SagaName<Task> = SagaName::new("parent");
@@ -185,7 +184,7 @@ async fn cancelled_while_the_last_step_commits(child_too: bool) {
     let test = Process::on(&["default", "held"], builder(&pool).register(parent).register(held));
     let id = test.engine.start(PARENT.with(&Task::of("x"))).await.unwrap().saga_id;
     gate.0.acquire().await.unwrap().forget();
-    super::super::waits_for_children(&pool, id).await;
+    waits_for_children(&pool, id).await;
     let held = child(&pool, "definition = 'held-row'").await;
     if child_too {
         assert_eq!(test.engine.cancel(held, "eve", "the child").await.unwrap(), CancelOutcome::Requested);
@@ -193,7 +192,10 @@ async fn cancelled_while_the_last_step_commits(child_too: bool) {
     assert_eq!(test.engine.cancel(id, "ada", "the parent").await.unwrap(), CancelOutcome::Compensating);
     soon(
         &pool,
-        &format!("select exists (select from engine.inbox where saga_id = '{held}' and key = 'parent' and state = 'unread')"),
+        &format!(
+            "select exists (select from engine.inbox where saga_id = '{held}' and key = 'parent' \
+             and state = 'unread')"
+        ),
     )
     .await;
     gate.1.add_permits(10);
@@ -206,7 +208,7 @@ async fn cancelled_while_the_last_step_commits(child_too: bool) {
         children_of(&pool, id).await
     );
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 0);
+    assert_eq!(left_behind(&pool).await, 0);
     facts(&pool, &test.engine).await;
     test.close().await;
 }
@@ -249,7 +251,7 @@ async fn children_and_parents_are_cancelled_at_once() {
         assert_eq!(ending(&test.engine, id).await.status, Status::Compensated);
     }
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 0);
+    assert_eq!(left_behind(&pool).await, 0);
     facts(&pool, &test.engine).await;
     test.close().await;
     other.close().await;
@@ -268,7 +270,8 @@ impl StatusObserver for Told {
     }
 }
 
-/// A completed child whose deadline is long over is undone because of its parent, and its observer is told once of each.
+/// A completed child whose deadline is long over is undone because of its parent, and its observer is told once of
+/// each.
 #[tokio::test]
 async fn a_completed_child_is_undone_after_its_own_deadline_and_its_observer_is_told() {
     const PARENT: SagaName<Task> = SagaName::new("parent");
@@ -282,9 +285,8 @@ async fn a_completed_child_is_undone_after_its_own_deadline_and_its_observer_is_
         .unwrap();
     let test = Process::start(builder(&pool).register(parent).register(rows).register(slow(&world)));
     let id = test.engine.start(PARENT.with(&Task::of("x"))).await.unwrap().saga_id;
-    soon(&pool, "select exists (select from engine.saga where definition = 'row' and status = 'completed')")
-        .await;
-    super::super::waits_for_children(&pool, id).await;
+    row_has_completed(&pool).await;
+    waits_for_children(&pool, id).await;
     let row = child(&pool, "definition = 'row'").await;
     sqlx::query("update engine.saga set deadline_at = now() - interval '1 hour' where id = $1")
         .bind(row.0)
@@ -307,7 +309,7 @@ async fn a_completed_child_is_undone_after_its_own_deadline_and_its_observer_is_
     let once = |status: &str| (format!("told {status}"), 1);
     assert_eq!(told, [once("compensated"), once("compensating"), once("completed")]);
     sqlx::query("delete from effect where step like 'told%'").execute(&pool).await.unwrap();
-    assert_eq!(super::super::left_behind(&pool).await, 0);
+    assert_eq!(left_behind(&pool).await, 0);
     facts(&pool, &test.engine).await;
     test.close().await;
 }

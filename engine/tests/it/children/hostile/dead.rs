@@ -11,17 +11,13 @@ async fn a_parent_waits_for_a_child_that_died_in_its_undo() {
         world.stuck.store(true, Ordering::Relaxed);
         let test = pairs(&pool, &world);
         let id = test.engine.start(PAIR.with(&Task::of("stuck"))).await.unwrap().saga_id;
-        soon(
-            &pool,
-            "select exists (select from engine.saga where definition = 'row' and status = 'completed')",
-        )
-        .await;
-        super::super::waits_for_children(&pool, id).await;
+        row_has_completed(&pool).await;
+        waits_for_children(&pool, id).await;
         test.engine.cancel(id, "ada", "no").await.unwrap();
         let stuck = child(&pool, "definition = 'row'").await;
         status_of(&pool, stuck, "dead").await;
         soon(&pool, "select ended_at is not null from engine.saga where definition = 'slow-row'").await;
-        super::super::waits_for_children(&pool, id).await;
+        waits_for_children(&pool, id).await;
         // A second cancel and a deadline change nothing.
         assert_eq!(test.engine.cancel(id, "eve", "no!").await.unwrap(), CancelOutcome::AlreadyCompensating);
         let refused = test
@@ -41,11 +37,7 @@ async fn a_parent_waits_for_a_child_that_died_in_its_undo() {
         }
         assert_eq!(ending(&test.engine, id).await.status, Status::Compensated);
         all_end(&pool).await;
-        assert_eq!(
-            super::super::left_behind(&pool).await,
-            i64::from(gives_up),
-            "what it left is the operator's"
-        );
+        assert_eq!(left_behind(&pool).await, i64::from(gives_up), "what it left is the operator's");
         facts(&pool, &test.engine).await;
         test.close().await;
     }
@@ -67,32 +59,19 @@ async fn a_parent_waits_for_a_child_that_died_going_forward() {
         let world = Arc::new(World::default());
         let test = pairs(&pool, &world);
         let id = test.engine.start(PAIR.with(&Task::of("x"))).await.unwrap().saga_id;
-        soon(
-            &pool,
-            "select exists (select from engine.saga where definition = 'slow-row' and waits_for = 'signal')",
-        )
-        .await;
+        slow_row_waits(&pool).await;
         let slow = child(&pool, "definition = 'slow-row'").await;
-        sqlx::query("update engine.saga set input = '17' where id = $1")
-            .bind(slow.0)
-            .execute(&pool)
-            .await
-            .unwrap();
+        spoil_input(&pool, slow).await;
         test.engine.signal(slow, APPROVAL.with(&Approval::by("ada"))).await.unwrap();
         status_of(&pool, slow, "dead").await;
-        super::super::waits_for_children(&pool, id).await;
+        waits_for_children(&pool, id).await;
         let job = dead_jobs(&test.engine).await.remove(0).dead_job_id;
         if then == Then::RetryInVain {
             test.engine.retry_dead_job(job, "ada", "again").await.unwrap();
             soon(&pool, "select count(*) = 2 from engine.dead_job").await;
             status_of(&pool, slow, "dead").await;
         }
-        sqlx::query("update engine.saga set input = $2 where id = $1")
-            .bind(slow.0)
-            .bind(sqlx::types::Json(Task::of("x")))
-            .execute(&pool)
-            .await
-            .unwrap();
+        mend_input(&pool, slow, &Task::of("x")).await;
         let job = dead_jobs(&test.engine).await.remove(0).dead_job_id;
         let wanted = match then {
             Then::CancelParent | Then::RetryInVain => {
@@ -117,7 +96,7 @@ async fn a_parent_waits_for_a_child_that_died_going_forward() {
         assert_eq!(ended.status, wanted, "{then:?} {ended:?}");
         all_end(&pool).await;
         let left = if wanted == Status::Completed { 3 } else { 0 };
-        assert_eq!(super::super::left_behind(&pool).await, left, "{then:?}");
+        assert_eq!(left_behind(&pool).await, left, "{then:?}");
         assert_eq!(dead_jobs(&test.engine).await.len(), 0, "{then:?}");
         facts(&pool, &test.engine).await;
         test.close().await;
@@ -147,7 +126,7 @@ async fn a_settled_child_that_is_given_up_in_its_undo_is_data() {
             .await;
         child(&pool, "definition = 'two'").await
     };
-    super::super::waits_for_children(&pool, id).await;
+    waits_for_children(&pool, id).await;
     let job = dead_jobs(&test.engine).await.remove(0);
     assert_eq!(job.saga_id, stuck);
     test.engine.discard_dead_job(job.dead_job_id, DiscardMode::Force, "ada", "gone").await.unwrap();
@@ -173,16 +152,12 @@ async fn a_forced_discard_reaches_grandchildren() {
     let test = Process::start(builder);
     let id = test.engine.start(BEHIND.with(&Task::of("x").no("alpha"))).await.unwrap().saga_id;
     assert_eq!(ending(&test.engine, id).await.status, Status::Dead);
-    soon(
-        &pool,
-        "select exists (select from engine.saga where definition = 'slow-row' and waits_for = 'signal')",
-    )
-    .await;
+    slow_row_waits(&pool).await;
     let job = dead_jobs(&test.engine).await.remove(0).dead_job_id;
     assert!(test.engine.discard_dead_job(job, DiscardMode::Safe, "ada", "no").await.is_err());
     test.engine.discard_dead_job(job, DiscardMode::Force, "ada", "no").await.unwrap();
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 0);
+    assert_eq!(left_behind(&pool).await, 0);
     facts(&pool, &test.engine).await;
     test.close().await;
 }
@@ -194,29 +169,22 @@ async fn a_dead_child_that_expires_has_its_parent_compensate() {
     let world = Arc::new(World::default());
     let test = pairs(&pool, &world);
     let id = test.engine.start(PAIR.with(&Task::of("x"))).await.unwrap().saga_id;
-    soon(
-        &pool,
-        "select exists (select from engine.saga where definition = 'slow-row' and waits_for = 'signal')",
-    )
-    .await;
+    slow_row_waits(&pool).await;
     let slow = child(&pool, "definition = 'slow-row'").await;
-    sqlx::query("update engine.saga set input = '17' where id = $1")
-        .bind(slow.0)
-        .execute(&pool)
-        .await
-        .unwrap();
+    spoil_input(&pool, slow).await;
     test.engine.signal(slow, APPROVAL.with(&Approval::by("ada"))).await.unwrap();
     status_of(&pool, slow, "dead").await;
     sqlx::query("update engine.dead_job set expires_at = now()").execute(&pool).await.unwrap();
     test.engine.expire_dead_jobs(10).await.unwrap();
     assert_eq!(ending(&test.engine, id).await.status, Status::Compensated);
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 0);
+    assert_eq!(left_behind(&pool).await, 0);
     facts(&pool, &test.engine).await;
     test.close().await;
 }
 
-/// A parent died before its pivot, with open children: a cancel, a discard and the expiry of its dead job undo them all.
+/// A parent died before its pivot, with open children: a cancel, a discard and the expiry of its dead job undo them
+/// all.
 #[tokio::test]
 async fn a_parent_that_died_before_its_pivot_takes_its_children_with_it() {
     for how in ["cancel", "discard", "expiry", "deadline"] {
@@ -239,22 +207,13 @@ async fn a_parent_that_died_before_its_pivot_takes_its_children_with_it() {
             ),
         )
         .await;
-        sqlx::query("update engine.saga set input = '17' where id = $1")
-            .bind(id.0)
-            .execute(&pool)
-            .await
-            .unwrap();
+        spoil_input(&pool, id).await;
         for position in [0, 1] {
             let one = child(&pool, &format!("parent_position = {position}")).await;
             test.engine.signal(one, APPROVAL.with(&Approval::by("ada"))).await.unwrap();
         }
         status_of(&pool, id, "dead").await;
-        sqlx::query("update engine.saga set input = $2 where id = $1")
-            .bind(id.0)
-            .bind(sqlx::types::Json(&task))
-            .execute(&pool)
-            .await
-            .unwrap();
+        mend_input(&pool, id, &task).await;
         let job = dead_jobs(&test.engine).await.remove(0).dead_job_id;
         match how {
             "cancel" => {
@@ -282,7 +241,7 @@ async fn a_parent_that_died_before_its_pivot_takes_its_children_with_it() {
         }
         all_end(&pool).await;
         assert_eq!(ending(&test.engine, id).await.status, Status::Compensated, "{how}");
-        assert_eq!(super::super::left_behind(&pool).await, 0, "{how}");
+        assert_eq!(left_behind(&pool).await, 0, "{how}");
         facts(&pool, &test.engine).await;
         test.close().await;
     }

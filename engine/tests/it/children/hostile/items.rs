@@ -21,8 +21,8 @@ async fn items_that_always_panic_at_a_refill_have_all_undone() {
     test.close().await;
 }
 
-/// The list has to be the same each time. If it is not, the saga still ends in some way, or an operator is told; it does
-/// not wait for ever.
+/// The list has to be the same each time. If it is not, the saga still ends in some way, or an operator is told; it
+/// does not wait for ever.
 #[tokio::test]
 async fn items_that_become_fewer_do_not_make_their_parent_wait_for_ever() {
     let (_database, pool) = fixtures::database().await;
@@ -159,7 +159,7 @@ async fn a_child_whose_result_is_too_large_does_not_leave_its_parent_stuck() {
     if ended.status == Status::Dead {
         assert_eq!(test.engine.cancel(id, "ada", "no").await.unwrap(), CancelOutcome::Compensating);
         all_end(&pool).await;
-        assert_eq!(super::super::left_behind(&pool).await, 0);
+        assert_eq!(left_behind(&pool).await, 0);
     }
     facts(&pool, &test.engine).await;
     test.close().await;
@@ -252,7 +252,7 @@ async fn fewer_items_than_were_opened_do_not_make_their_parent_wait_for_ever() {
     let test = Process::start(builder(&pool).register(parent).register(slow(&world)));
     let id = test.engine.start(MANY.with(&Task::items(8, &[]))).await.unwrap().saga_id;
     soon(&pool, "select count(*) = 8 from engine.saga where waits_for = 'signal'").await;
-    super::super::waits_for_children(&pool, id).await;
+    waits_for_children(&pool, id).await;
     fewer.store(true, Ordering::Relaxed);
     let ids: Vec<uuid::Uuid> = sqlx::query_scalar("select id from engine.saga where parent_id is not null")
         .fetch_all(&pool)
@@ -301,7 +301,7 @@ async fn a_parent_whose_item_is_too_large_does_not_keep_others() {
         assert_eq!(ending(&test.engine, id).await.status, wanted, "{nth}");
     }
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 19 * 4);
+    assert_eq!(left_behind(&pool).await, 19 * 4);
     facts(&pool, &test.engine).await;
     test.close().await;
     idle.shutdown().await;

@@ -22,91 +22,15 @@ async fn a_retry_behind_the_pivot_also_opens_what_the_first_round_never_opened()
         test.engine.saga(id).await.unwrap().unwrap().error,
         children_of(&pool, id).await
     );
-    assert_eq!(number(&pool, "select count(distinct parent_position) from engine.saga where status = 'completed' and parent_id is not null").await, 30);
-    facts(&pool, &test.engine).await;
-    test.close().await;
-}
-
-/// A child of the first round that is slow fails when its parent is in its third: it did not complete, so the parent has
-/// not, either.
-#[tokio::test]
-async fn a_slow_child_that_fails_two_rounds_later_is_not_taken_for_completed() {
-    const MIXED: SagaName<Task> = SagaName::new("mixed");
-    let (_database, pool) = fixtures::database().await;
-    let world = Arc::new(World::default());
-    // Item 1 waits for an approval, and is then cancelled; item 0 says no until the world is mended.
-    let mixed = Saga::named(MIXED)
-        .when("waits", |task: &Task| task.extra, |arm| arm.signal("await", APPROVAL.within(LONG)))
-        .then(Alpha(world.clone()))
-        .build()
-        .unwrap();
-    let parent = Saga::named(MANY)
-        .pivot(Pivot)
-        .for_each("each", MIXED.each(Task::rows))
-        .returns_output()
-        .build()
-        .unwrap();
-    let test = Process::start(builder(&pool).register(parent).register(mixed));
-    let id = test.engine.start(MANY.with(&Task::items(2, &[0]))).await.unwrap().saga_id;
-    assert_eq!(ending(&test.engine, id).await.status, Status::Dead);
-    retry(&test.engine, id).await;
-    status_of(&pool, id, "dead").await;
-    soon(&pool, &format!("select count(*) = 2 from engine.saga where parent_id = '{id}' and parent_position = 0 and ended_at is not null")).await;
-    status_of(&pool, id, "dead").await;
-    world.mended.store(true, Ordering::Relaxed);
-    retry(&test.engine, id).await;
-    soon(&pool, &format!("select exists (select from engine.saga where parent_id = '{id}' and parent_position = 0 and status = 'completed')")).await;
-    let slow = child(&pool, "parent_position = 1").await;
-    test.engine.cancel(slow, "ada", "no more").await.unwrap();
-    soon(&pool, &format!("select ended_at is not null from engine.saga where id = '{slow}'")).await;
-    let ended = ending(&test.engine, id).await;
-    assert_ne!(
-        (ended.status, MANY.result(&ended).unwrap()),
-        (Status::Completed, Some(EachEnded { total: 2, completed: 2, failed: 0 })),
-        "a child was cancelled, its parent says that both completed: {:?}",
-        children_of(&pool, id).await
+    assert_eq!(
+        number(
+            &pool,
+            "select count(distinct parent_position) from engine.saga where status = 'completed' \
+         and parent_id is not null"
+        )
+        .await,
+        30
     );
-    assert_eq!(ended.status, Status::Dead, "{:?}", children_of(&pool, id).await);
-    test.close().await;
-}
-
-/// In the second round a slow child of the first one fails: the parent becomes a dead job, and only an operator opens it
-/// anew.
-#[tokio::test]
-async fn a_slow_child_that_fails_one_round_later_is_not_opened_anew_without_an_operator() {
-    const PARENT: SagaName<Task> = SagaName::new("parent");
-    let (_database, pool) = fixtures::database().await;
-    let world = Arc::new(World::default());
-    let parent = Saga::named(PARENT)
-        .pivot(Pivot)
-        .parallel("both", (ROW.child(Task::clone), SLOW.child(|task: &Task| Task::of(&task.name))))
-        .build()
-        .unwrap();
-    let test = Process::start(builder(&pool).register(parent).register(row(&world)).register(slow(&world)));
-    let id = test.engine.start(PARENT.with(&Task::of("x").no("alpha"))).await.unwrap().saga_id;
-    assert_eq!(ending(&test.engine, id).await.status, Status::Dead);
-    world.mended.store(true, Ordering::Relaxed);
-    retry(&test.engine, id).await;
-    soon(&pool, "select exists (select from engine.saga where definition = 'row' and status = 'completed')")
-        .await;
-    super::super::waits_for_children(&pool, id).await;
-    let slow = child(&pool, "definition = 'slow-row'").await;
-    test.engine.cancel(slow, "ada", "no more").await.unwrap();
-    soon(
-        &pool,
-        &format!(
-            "select status = 'dead' or (select count(*) > 1 from engine.saga where definition = 'slow-row') \
-             from engine.saga where id = '{id}'"
-        ),
-    )
-    .await;
-    let dead = test.engine.saga(id).await.unwrap().unwrap().status;
-    assert_eq!(dead, Status::Dead, "{:?} {:?}", children_of(&pool, id).await, story(&test.engine, id).await);
-    retry(&test.engine, id).await;
-    soon(&pool, "select count(*) = 2 from engine.saga where definition = 'slow-row'").await;
-    let again = child(&pool, "definition = 'slow-row' and ended_at is null").await;
-    test.engine.signal(again, APPROVAL.with(&Approval::by("ada"))).await.unwrap();
-    assert_eq!(ending(&test.engine, id).await.status, Status::Completed);
     facts(&pool, &test.engine).await;
     test.close().await;
 }
@@ -181,64 +105,6 @@ async fn a_parallel_step_behind_the_pivot_is_retried_twice() {
     test.close().await;
 }
 
-/// As above with a fixed child: whatever became of it, an operator can bring the parent to its end.
-#[tokio::test]
-async fn a_slow_fixed_child_that_fails_two_rounds_later_can_still_be_opened_anew() {
-    const PARENT: SagaName<Task> = SagaName::new("parent");
-    let (_database, pool) = fixtures::database().await;
-    let world = Arc::new(World::default());
-    let parent = Saga::named(PARENT)
-        .pivot(Pivot)
-        .parallel("both", (ROW.child(Task::clone), SLOW.child(|task: &Task| Task::of(&task.name))))
-        .build()
-        .unwrap();
-    let test = Process::start(builder(&pool).register(parent).register(row(&world)).register(slow(&world)));
-    let id = test.engine.start(PARENT.with(&Task::of("x").no("alpha"))).await.unwrap().saga_id;
-    assert_eq!(ending(&test.engine, id).await.status, Status::Dead);
-    retry(&test.engine, id).await;
-    soon(&pool, "select count(*) = 2 from engine.saga where definition = 'row' and ended_at is not null")
-        .await;
-    status_of(&pool, id, "dead").await;
-    // While the parent is dead in its second round, the slow child of the first one fails.
-    let first = child(&pool, "definition = 'slow-row'").await;
-    test.engine.cancel(first, "ada", "no more").await.unwrap();
-    soon(&pool, &format!("select ended_at is not null from engine.saga where id = '{first}'")).await;
-    world.mended.store(true, Ordering::Relaxed);
-    for _ in 0..4 {
-        if test.engine.saga(id).await.unwrap().unwrap().status == Status::Dead {
-            retry(&test.engine, id).await;
-        }
-        soon(
-            &pool,
-            &format!(
-                "select status <> 'running' or waits_for = 'children' and due_at is null and exists \
-                 (select from engine.saga where definition = 'slow-row' and ended_at is null) from engine.saga where id = '{id}'"
-            ),
-        )
-        .await;
-        let open: Option<uuid::Uuid> = sqlx::query_scalar(
-            "select id from engine.saga where definition = 'slow-row' and ended_at is null",
-        )
-        .fetch_optional(&pool)
-        .await
-        .unwrap();
-        if let Some(open) = open {
-            test.engine.signal(SagaId(open), APPROVAL.with(&Approval::by("ada"))).await.unwrap();
-            break;
-        }
-    }
-    let ended = ending(&test.engine, id).await;
-    assert_eq!(
-        ended.status,
-        Status::Completed,
-        "{:?} {:?} {:?}",
-        test.engine.saga(id).await.unwrap().unwrap().error,
-        children_of(&pool, id).await,
-        story(&test.engine, id).await
-    );
-    test.close().await;
-}
-
 /// Before the pivot a parent that died for another reason and is retried is still all or nothing: a child that did not
 /// complete fails its step, and is not opened anew.
 #[tokio::test]
@@ -247,22 +113,13 @@ async fn a_parent_that_died_before_its_pivot_and_is_retried_is_all_or_nothing() 
     let world = Arc::new(World::default());
     let test = pairs(&pool, &world);
     let id = test.engine.start(PAIR.with(&Task::of("x"))).await.unwrap().saga_id;
-    soon(
-        &pool,
-        "select exists (select from engine.saga where definition = 'slow-row' and waits_for = 'signal')",
-    )
-    .await;
-    super::super::waits_for_children(&pool, id).await;
+    slow_row_waits(&pool).await;
+    waits_for_children(&pool, id).await;
     let slow = child(&pool, "definition = 'slow-row'").await;
-    sqlx::query("update engine.saga set input = '17' where id = $1").bind(id.0).execute(&pool).await.unwrap();
+    spoil_input(&pool, id).await;
     test.engine.cancel(slow, "ada", "no").await.unwrap();
     status_of(&pool, id, "dead").await;
-    sqlx::query("update engine.saga set input = $2 where id = $1")
-        .bind(id.0)
-        .bind(sqlx::types::Json(Task::of("x")))
-        .execute(&pool)
-        .await
-        .unwrap();
+    mend_input(&pool, id, &Task::of("x")).await;
     retry(&test.engine, id).await;
     soon(
         &pool,
@@ -298,7 +155,7 @@ async fn a_settled_step_behind_the_pivot_that_is_retried_counts_all_of_its_child
     let test = Process::start(builder(&pool).register(parent).register(slow(&world)));
     let id = test.engine.start(MANY.with(&Task::items(4, &[]))).await.unwrap().saga_id;
     soon(&pool, "select count(*) = 4 from engine.saga where waits_for = 'signal'").await;
-    super::super::waits_for_children(&pool, id).await;
+    waits_for_children(&pool, id).await;
     let ids: Vec<uuid::Uuid> =
         sqlx::query_scalar("select id from engine.saga where parent_id is not null order by parent_position")
             .fetch_all(&pool)
@@ -315,7 +172,7 @@ async fn a_settled_step_behind_the_pivot_that_is_retried_counts_all_of_its_child
     status_of(&pool, id, "dead").await;
     seen.stuck.store(false, Ordering::Relaxed);
     retry(&test.engine, id).await;
-    super::super::waits_for_children(&pool, id).await;
+    waits_for_children(&pool, id).await;
     for (nth, one) in ids.into_iter().enumerate() {
         if nth == 0 {
             test.engine.cancel(SagaId(one), "ada", "no").await.unwrap();
@@ -325,11 +182,13 @@ async fn a_settled_step_behind_the_pivot_that_is_retried_counts_all_of_its_child
     }
     // If the one that was cancelled is opened anew, it is cancelled, too.
     loop {
-        let open: Option<uuid::Uuid> =
-            sqlx::query_scalar("select id from engine.saga where parent_id is not null and parent_round > 0 and ended_at is null")
-                .fetch_optional(&pool)
-                .await
-                .unwrap();
+        let open: Option<uuid::Uuid> = sqlx::query_scalar(
+            "select id from engine.saga where parent_id is not null and parent_round > 0 \
+                 and ended_at is null",
+        )
+        .fetch_optional(&pool)
+        .await
+        .unwrap();
         if let Some(open) = open {
             let _ = test.engine.cancel(SagaId(open), "ada", "no").await;
         }
@@ -362,67 +221,24 @@ async fn a_for_each_that_died_before_the_pivot_and_is_retried_is_all_or_nothing(
     let task = Task::items(3, &[]);
     let id = test.engine.start(MANY.with(&task)).await.unwrap().saga_id;
     soon(&pool, "select count(*) = 3 from engine.saga where waits_for = 'signal'").await;
-    super::super::waits_for_children(&pool, id).await;
-    sqlx::query("update engine.saga set input = '17' where id = $1").bind(id.0).execute(&pool).await.unwrap();
+    waits_for_children(&pool, id).await;
+    spoil_input(&pool, id).await;
     let one = child(&pool, "parent_position = 1").await;
     test.engine.cancel(one, "ada", "no").await.unwrap();
     status_of(&pool, id, "dead").await;
-    sqlx::query("update engine.saga set input = $2 where id = $1")
-        .bind(id.0)
-        .bind(sqlx::types::Json(&task))
-        .execute(&pool)
-        .await
-        .unwrap();
+    mend_input(&pool, id, &task).await;
     retry(&test.engine, id).await;
     soon(
         &pool,
         &format!(
-            "select ended_at is not null or exists (select from engine.saga where parent_round > 0) from engine.saga where id = '{id}'"
+            "select ended_at is not null or exists (select from engine.saga where parent_round > 0) \
+                 from engine.saga where id = '{id}'"
         ),
     )
     .await;
     let again = number(&pool, "select count(*) from engine.saga where parent_round > 0").await;
     assert_eq!(again, 0, "{:?} {:?}", children_of(&pool, id).await, story(&test.engine, id).await);
     assert_eq!(ending(&test.engine, id).await.status, Status::Compensated);
-    facts(&pool, &test.engine).await;
-    test.close().await;
-}
-
-/// While a child of the first round still runs, the parent is retried, and the child then completes: it is not opened
-/// again, and is counted.
-#[tokio::test]
-async fn a_slow_child_that_completes_rounds_later_is_opened_once() {
-    const PARENT: SagaName<Task> = SagaName::new("parent");
-    let (_database, pool) = fixtures::database().await;
-    let world = Arc::new(World::default());
-    let parent = Saga::named(PARENT)
-        .pivot(Pivot)
-        .parallel("both", (ROW.child(Task::clone), SLOW.child(|task: &Task| Task::of(&task.name))))
-        .build()
-        .unwrap();
-    let test = Process::start(builder(&pool).register(parent).register(row(&world)).register(slow(&world)));
-    let id = test.engine.start(PARENT.with(&Task::of("x").no("alpha"))).await.unwrap().saga_id;
-    assert_eq!(ending(&test.engine, id).await.status, Status::Dead);
-    for round in 2..5 {
-        retry(&test.engine, id).await;
-        soon(
-            &pool,
-            &format!(
-                "select count(*) = {round} from engine.saga where definition = 'row' and ended_at is not null"
-            ),
-        )
-        .await;
-        status_of(&pool, id, "dead").await;
-    }
-    world.mended.store(true, Ordering::Relaxed);
-    retry(&test.engine, id).await;
-    soon(&pool, "select exists (select from engine.saga where definition = 'row' and status = 'completed')")
-        .await;
-    super::super::waits_for_children(&pool, id).await;
-    let slow = child(&pool, "definition = 'slow-row'").await;
-    test.engine.signal(slow, APPROVAL.with(&Approval::by("ada"))).await.unwrap();
-    assert_eq!(ending(&test.engine, id).await.status, Status::Completed);
-    assert_eq!(number(&pool, "select count(*) from engine.saga where definition = 'slow-row'").await, 1);
     facts(&pool, &test.engine).await;
     test.close().await;
 }
@@ -441,12 +257,8 @@ async fn a_cancel_behind_the_pivot_leaves_the_children_alone() {
         .unwrap();
     let test = Process::start(builder(&pool).register(parent).register(row(&world)).register(slow(&world)));
     let id = test.engine.start(BEHIND.with(&Task::of("x"))).await.unwrap().saga_id;
-    soon(
-        &pool,
-        "select exists (select from engine.saga where definition = 'slow-row' and waits_for = 'signal')",
-    )
-    .await;
-    super::super::waits_for_children(&pool, id).await;
+    slow_row_waits(&pool).await;
+    waits_for_children(&pool, id).await;
     let refused = test.engine.cancel(id, "ada", "no").await;
     assert!(refused.is_err(), "{refused:?}");
     let before = child(&pool, "definition = 'row'").await;
@@ -456,15 +268,11 @@ async fn a_cancel_behind_the_pivot_leaves_the_children_alone() {
     test.engine.cancel(slow, "ada", "no").await.unwrap();
     status_of(&pool, id, "dead").await;
     retry(&test.engine, id).await;
-    soon(
-        &pool,
-        "select exists (select from engine.saga where definition = 'slow-row' and waits_for = 'signal')",
-    )
-    .await;
+    slow_row_waits(&pool).await;
     let again = child(&pool, "definition = 'slow-row' and ended_at is null").await;
     test.engine.signal(again, APPROVAL.with(&Approval::by("ada"))).await.unwrap();
     assert_eq!(ending(&test.engine, id).await.status, Status::Completed);
-    assert_eq!(super::super::left_behind(&pool).await, 2);
+    assert_eq!(left_behind(&pool).await, 2);
     facts(&pool, &test.engine).await;
     test.close().await;
 }

@@ -121,7 +121,8 @@ async fn trees_are_cancelled_at_any_moment() {
         let left = number(
             &pool,
             &format!(
-                "select coalesce(sum(change), 0)::bigint from effect e join engine.saga s on s.id = e.saga_id where s.root_id = '{id}' or s.id = '{id}'"
+                "select coalesce(sum(change), 0)::bigint from effect e join engine.saga s on s.id = e.saga_id \
+                     where s.root_id = '{id}' or s.id = '{id}'"
             ),
         )
         .await;
@@ -132,7 +133,8 @@ async fn trees_are_cancelled_at_any_moment() {
                 let missing = number(
                     &pool,
                     &format!(
-                        "select count(*) from engine.saga s join engine.saga p on p.id = s.parent_id where s.root_id = '{id}' \
+                        "select count(*) from engine.saga s join engine.saga p on p.id = s.parent_id \
+                             where s.root_id = '{id}' \
                          and p.status = 'completed' and s.status <> 'completed' and s.parent_step <> 'settled'"
                     ),
                 )
@@ -210,7 +212,7 @@ async fn steps_with_children_are_undone_in_reverse_order() {
     world.stuck.store(false, Ordering::Relaxed);
     retry(&test.engine, id).await;
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 0);
+    assert_eq!(left_behind(&pool).await, 0);
     facts(&pool, &test.engine).await;
     test.close().await;
 }
@@ -248,7 +250,7 @@ async fn eight_generations_run_and_are_undone() {
     let id = test.engine.start(NAMES[0].with(&Task::of("deep").no("gamma"))).await.unwrap().saga_id;
     assert_eq!(ending(&test.engine, id).await.status, Status::Compensated);
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 10);
+    assert_eq!(left_behind(&pool).await, 10);
     facts(&pool, &test.engine).await;
     test.close().await;
 }

@@ -32,7 +32,7 @@ async fn a_parent_elsewhere_is_cancelled_half_way_through_its_items() {
     let opened = number(&pool, "select count(*) from engine.saga where parent_id is not null").await;
     assert!(opened < 300, "{opened} were opened");
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 0);
+    assert_eq!(left_behind(&pool).await, 0);
     facts(&pool, &parents.engine).await;
     parents.close().await;
     children.close().await;
@@ -63,7 +63,7 @@ async fn an_undo_of_many_survives_whatever_vanishes() {
     assert_eq!(ending(&test.engine, id).await.status, Status::Compensated);
     all_end(&pool).await;
     assert_eq!(number(&pool, "select count(*) from effect where step = 'alpha'").await, 1400);
-    assert_eq!(super::super::left_behind(&pool).await, 0);
+    assert_eq!(left_behind(&pool).await, 0);
     facts(&pool, &test.engine).await;
     test.close().await;
 }
@@ -90,7 +90,7 @@ async fn two_processes_race_on_the_same_parents() {
         assert_eq!(ending(&first.engine, id).await.status, wanted);
     }
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 30 * 12);
+    assert_eq!(left_behind(&pool).await, 30 * 12);
     facts(&pool, &first.engine).await;
     first.close().await;
     second.close().await;
@@ -104,12 +104,8 @@ async fn children_end_while_no_process_has_the_code_of_their_parent() {
         let test = pairs(&pool, &world);
         let task = Task::of("x");
         let id = test.engine.start(PAIR.with(&task)).await.unwrap().saga_id;
-        super::super::waits_for_children(&pool, id).await;
-        soon(
-            &pool,
-            "select exists (select from engine.saga where definition = 'slow-row' and waits_for = 'signal')",
-        )
-        .await;
+        waits_for_children(&pool, id).await;
+        slow_row_waits(&pool).await;
         let slow_id = child(&pool, "definition = 'slow-row'").await;
         test.vanish(&pool).await;
         let alone = Process::start(builder(&pool).register(row(&world)).register(slow(&world)));
@@ -128,7 +124,7 @@ async fn children_end_while_no_process_has_the_code_of_their_parent() {
         let ended = ending(&test.engine, id).await;
         assert_eq!(ended.status, if fails { Status::Compensated } else { Status::Completed });
         all_end(&pool).await;
-        assert_eq!(super::super::left_behind(&pool).await, if fails { 0 } else { 3 });
+        assert_eq!(left_behind(&pool).await, if fails { 0 } else { 3 });
         facts(&pool, &test.engine).await;
         alone.close().await;
         test.close().await;
@@ -142,22 +138,21 @@ async fn a_completed_child_whose_graph_is_gone_is_undone_when_it_is_back() {
     let world = Arc::new(World::default());
     let test = pairs(&pool, &world);
     let id = test.engine.start(PAIR.with(&Task::of("x"))).await.unwrap().saga_id;
-    soon(&pool, "select exists (select from engine.saga where definition = 'row' and status = 'completed')")
-        .await;
-    super::super::waits_for_children(&pool, id).await;
+    row_has_completed(&pool).await;
+    waits_for_children(&pool, id).await;
     test.vanish(&pool).await;
     let newer = || Saga::named(ROW).then(Gamma(world.clone())).then(Alpha(world.clone())).build().unwrap();
     let without =
         Process::start(builder(&pool).register(pair(&world)).register(newer()).register(slow(&world)));
     without.engine.cancel(id, "ada", "no").await.unwrap();
     soon(&pool, "select ended_at is not null from engine.saga where definition = 'slow-row'").await;
-    super::super::waits_for_children(&pool, id).await;
+    waits_for_children(&pool, id).await;
     let with = Process::start(
         builder(&pool).register(pair(&world)).register(newer()).also(row(&world)).register(slow(&world)),
     );
     assert_eq!(ending(&with.engine, id).await.status, Status::Compensated);
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 0);
+    assert_eq!(left_behind(&pool).await, 0);
     facts(&pool, &with.engine).await;
     without.close().await;
     with.close().await;
@@ -219,7 +214,8 @@ async fn a_deploy_between_two_refills_leaves_parents_and_children_with_their_gra
         .await;
         assert_eq!(graphs, 2);
         let of_it = format!(
-            "select coalesce(sum(change), 0)::bigint from effect e join engine.saga s on s.id = e.saga_id where s.root_id = '{id}' or s.id = '{id}'"
+            "select coalesce(sum(change), 0)::bigint from effect e join engine.saga s on s.id = e.saga_id \
+                 where s.root_id = '{id}' or s.id = '{id}'"
         );
         if fails {
             assert_eq!(number(&pool, &of_it).await, 0);
@@ -256,7 +252,7 @@ async fn a_cancel_between_two_commits_that_open_children_leaves_none_behind() {
         assert_eq!(ending(&test.engine, id).await.status, wanted);
     }
     all_end(&pool).await;
-    assert_eq!(super::super::left_behind(&pool).await, 2200);
+    assert_eq!(left_behind(&pool).await, 2200);
     facts(&pool, &test.engine).await;
     test.close().await;
     other.close().await;
@@ -270,9 +266,8 @@ async fn a_check_before_a_deploy_counts_completed_children_that_may_be_undone() 
     let world = Arc::new(World::default());
     let test = pairs(&pool, &world);
     let id = test.engine.start(PAIR.with(&Task::of("x"))).await.unwrap().saga_id;
-    soon(&pool, "select exists (select from engine.saga where definition = 'row' and status = 'completed')")
-        .await;
-    super::super::waits_for_children(&pool, id).await;
+    row_has_completed(&pool).await;
+    waits_for_children(&pool, id).await;
     // Nobody ends the wait for children but their ends.
     let skipped = test.engine.skip_wait(id, "ada", "no").await;
     assert!(skipped.is_err(), "{skipped:?}");
@@ -299,7 +294,7 @@ async fn as_many_children_as_one_commit_opens_and_one_more_are_undone() {
         let test = Process::start(builder(&pool).register(parent).register(slow(&world)));
         let id = test.engine.start(MANY.with(&Task::items(count, &[]))).await.unwrap().saga_id;
         soon(&pool, &format!("select count(*) = {count} from engine.saga where waits_for = 'signal'")).await;
-        super::super::waits_for_children(&pool, id).await;
+        waits_for_children(&pool, id).await;
         test.engine.cancel(id, "ada", "no").await.unwrap();
         assert_eq!(ending(&test.engine, id).await.status, Status::Compensated);
         all_end(&pool).await;
