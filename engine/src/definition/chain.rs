@@ -1,7 +1,7 @@
 //! The chain of a saga under construction, without the types of its steps: the nodes of its graph, their code, and where
 //! each output is stored.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
@@ -269,7 +269,7 @@ impl Chain {
         let input = StepInput::new::<L, At>(name, &reads);
         let children = ChildrenNode { definitions: vec![definition.into()], at_most: Some(at_most), settled };
         let node = self.node_with_children(name, StepKind::ForEach, &reads, children);
-        let plan = Computed::new(input, move |read: &X, wanted: Range<usize>| items(read, wanted));
+        let plan = Computed::new(input, move |read: &X, wanted: Vec<usize>| items(read, &wanted));
         let action = ChildrenAction {
             name,
             at_most: usize::try_from(at_most).unwrap_or(usize::MAX),

@@ -1,6 +1,6 @@
 //! What a step says about the sagas that it starts and waits for, as its author writes it.
 
-use std::{marker::PhantomData, ops::Range};
+use std::marker::PhantomData;
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -28,7 +28,7 @@ pub struct Child<X, O> {
 }
 
 /// Computes the items of a list: how many there are, and the children of those that are wanted.
-type Items<X> = dyn Fn(&X, Range<usize>) -> EachItems + Send + Sync;
+type Items<X> = dyn Fn(&X, &[usize]) -> EachItems + Send + Sync;
 
 /// The children of a [`for_each`](crate::Saga::for_each): a saga for each item of a list that is computed from an `X` which
 /// the step reads. Made by [`SagaName::each`].
@@ -49,9 +49,10 @@ impl<I: Serialize + 'static, O: 'static> SagaName<I, O> {
     /// A child of this definition for each item, up to 10,000; a hundred are open at a time unless
     /// [`at_most`](Each::at_most) says otherwise. The list has to be the same whenever it is computed.
     pub fn each<X>(self, items: impl Fn(&X) -> Vec<I> + Send + Sync + 'static) -> Each<X> {
-        let items = move |read: &X, wanted: Range<usize>| {
+        let items = move |read: &X, wanted: &[usize]| {
             let items = items(read);
-            let children = items.get(wanted).unwrap_or_default().iter().map(|item| self.with(item)).collect();
+            let wanted = wanted.iter().filter_map(|position| items.get(*position));
+            let children = wanted.map(|item| self.with(item)).collect();
             EachItems { total: items.len(), children }
         };
         Each { definition: self.name, items: Box::new(items), at_most: Each::<X>::AT_MOST, settled: false }

@@ -1,7 +1,7 @@
 //! A step with children among the steps of a definition. It runs no code of its own but what computes their inputs; the
 //! commit of its batch opens them, waits for their ends and, if the saga compensates, has them undone.
 
-use std::{fmt, ops::Range};
+use std::fmt;
 
 use crate::{
     definition::{
@@ -34,7 +34,7 @@ pub(super) enum Plan {
     /// These.
     Fixed(Vec<ErasedChild>),
     /// One for each item.
-    Each(Computed<Range<usize>, EachItems>),
+    Each(Computed<Vec<usize>, EachItems>),
 }
 
 /// How many items there are, and the children of those that were asked for.
@@ -70,7 +70,7 @@ impl ChildrenAction {
     pub(crate) fn total(&self, values: &StoredValues) -> Result<usize, Uncomputed> {
         match &self.plan {
             Plan::Fixed(children) => Ok(children.len()),
-            Plan::Each(items) => items.of(values, 0..0, || self.what()).map(|items| items.total),
+            Plan::Each(items) => items.of(values, Vec::new(), || self.what()).map(|items| items.total),
         }
     }
 
@@ -78,17 +78,15 @@ impl ChildrenAction {
     ///
     /// # Errors
     /// Why they can't be computed.
-    pub(crate) fn at(
-        &self,
-        values: &StoredValues,
-        positions: Range<usize>,
-    ) -> Result<Vec<NewSaga>, Uncomputed> {
+    pub(crate) fn at(&self, values: &StoredValues, positions: &[usize]) -> Result<Vec<NewSaga>, Uncomputed> {
         match &self.plan {
             Plan::Fixed(children) => {
-                let children = children.get(positions).unwrap_or_default();
-                children.iter().map(|child| child.start.of(values, (), || self.what())).collect()
+                let children = positions.iter().filter_map(|position| children.get(*position));
+                children.map(|child| child.start.of(values, (), || self.what())).collect()
             }
-            Plan::Each(items) => items.of(values, positions, || self.what()).map(|items| items.children),
+            Plan::Each(items) => {
+                items.of(values, positions.to_vec(), || self.what()).map(|items| items.children)
+            }
         }
     }
 

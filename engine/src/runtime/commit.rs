@@ -9,6 +9,8 @@ pub(crate) mod blocked_rows;
 pub(crate) mod cancels;
 mod child_ends;
 mod children;
+mod children_open;
+mod children_undo;
 mod children_wait;
 mod choices;
 pub(crate) mod continuation;

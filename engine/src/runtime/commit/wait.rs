@@ -8,7 +8,9 @@ use crate::store::commits::FencedSaga;
 pub(super) struct Wait {
     /// The database's time at the fence.
     pub(super) now: DateTime<Utc>,
-    /// The wait that the saga has entered at its step.
+    /// Since when the saga has been waiting at its step, if it came to the step in an earlier transaction.
+    pub(super) since: Option<DateTime<Utc>>,
+    /// The wait for a time or a signal that the saga has entered at its step.
     pub(super) entered: Option<Entered>,
     /// The last signal that other code could not read, and that this code could not read either.
     pub(super) tried: i64,
@@ -25,11 +27,12 @@ impl Wait {
     pub(super) fn of(row: &FencedSaga) -> Self {
         let entered =
             row.wait_until.map(|until| Entered { since: row.waits_since.unwrap_or(row.now), until });
-        Self { now: row.now, entered, tried: 0 }
+        Self { now: row.now, since: row.waits_since, entered, tried: 0 }
     }
 
     /// The saga has left its step.
     pub(super) fn leave(&mut self) {
+        self.since = None;
         self.entered = None;
         self.tried = 0;
     }

@@ -258,9 +258,10 @@ impl<'a> SagaCursor<'a> {
 
     /// The wait in which the saga stays, for its row.
     pub(super) fn wait_row(&self) -> Option<WaitRow> {
-        if self.stays_for_children().is_some() {
-            let (since, until) = (self.wait.now, None);
-            return Some(WaitRow { since, until, waits_for: Some("children"), signal: None });
+        if self.is_between_children() {
+            let since = self.wait.since.unwrap_or(self.wait.now);
+            let waits_for = self.stays_for_children().map(|_| "children");
+            return Some(WaitRow { since, until: None, waits_for, signal: None });
         }
         let is_in_wait = self.kind().is_some_and(StepKind::is_wait) && self.state.status != Status::Completed;
         let Entered { since, until } = self.wait.entered.filter(|_| is_in_wait)?;
