@@ -98,6 +98,7 @@ pub use model::{
     arms::{Arm, Arms},
     audit::{AuditFilter, AuditRecord, AuditSubjectKind, Operator},
     call_error::CallError,
+    cause::{CancelOrigin, Cause, OtherCause},
     child::{ChildEnd, ChildOf, ChildrenOf, EachEnded, Joined},
     dead_job::{
         ArchivedDeadJob, DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount,
@@ -109,7 +110,7 @@ pub use model::{
     ids::{DeadJobId, SagaId, WorkerId},
     json_pointer::{json_pointer, push_pointer},
     kinds::{Placement, StepKind, UndoKind},
-    outcome::{CancelOrigin, Cause, Counts, Failure, Outcome, Retry, UndoOutcome},
+    outcome::{Counts, Failure, Outcome, Retry, UndoOutcome},
     page::{Page, PageOf},
     progress::{Progress, ReportedProgress},
     queue::{Pause, QueueDepth, QueueSetting, QueueView},

@@ -4,6 +4,7 @@ pub(crate) mod arms;
 pub(crate) mod audit;
 pub(crate) mod begins;
 pub(crate) mod call_error;
+pub(crate) mod cause;
 pub(crate) mod child;
 pub(crate) mod dead_job;
 pub(crate) mod error;

@@ -22,6 +22,7 @@ mod it {
     mod locked_rows;
     mod long_calls;
     mod migrations;
+    mod newer_versions;
     mod noes;
     mod noted_cancels;
     mod oracle;

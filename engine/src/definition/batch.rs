@@ -5,8 +5,9 @@ use std::{any::Any, sync::Arc};
 use crate::{
     definition::{running_call::RunningCall, start_context::StartContext},
     model::{
+        cause::Cause,
         ids::SagaId,
-        outcome::{Cause, Outcome, UndoOutcome},
+        outcome::{Outcome, UndoOutcome},
     },
 };
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     definition::{running_call::RunningCall, start_context::StartContext},
-    model::{ids::SagaId, outcome::Cause, status::Direction, stored_value::StoredValues},
+    model::{cause::Cause, ids::SagaId, status::Direction, stored_value::StoredValues},
 };
 
 /// One saga at one step, with all outputs it has stored so far.

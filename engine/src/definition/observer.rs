@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     definition::tx::Tx,
-    model::{dead_job::DeadLettered, error::StepError, ids::SagaId, outcome::Cause, status::Status},
+    model::{cause::Cause, dead_job::DeadLettered, error::StepError, ids::SagaId, status::Status},
 };
 
 /// A change of one saga's status.

@@ -4,10 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    ids::SagaId,
-    outcome::{Cause, Failure},
-};
+use crate::model::{cause::Cause, ids::SagaId, outcome::Failure};
 
 /// How a child ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::VariantArray;
-
-use crate::model::ids::SagaId;
 
 /// The outcome of one attempt of an action, for one saga.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,117 +154,6 @@ impl Failure {
     pub fn with(mut self, details: serde_json::Value) -> Self {
         self.details = details;
         self
-    }
-}
-
-/// Why a saga compensates.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Cause {
-    /// A step failed for good, or was out of attempts (code `attempts-exhausted`).
-    Failed {
-        /// The step that failed.
-        step: String,
-        /// The step's failure.
-        failure: Failure,
-    },
-    /// The saga was cancelled.
-    Cancelled {
-        /// The operator or caller who cancelled it.
-        actor: String,
-        /// The reason that they gave.
-        reason: String,
-        /// What caused the cancel.
-        #[serde(default)]
-        origin: CancelOrigin,
-    },
-    /// The saga's deadline passed before its pivot.
-    DeadlinePassed,
-    /// The saga that started it as its child compensates.
-    Parent {
-        /// The parent.
-        saga_id: SagaId,
-        /// Why the parent compensates.
-        cause: Box<Cause>,
-    },
-}
-
-/// What caused a cancel.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-    strum::IntoStaticStr,
-    VariantArray,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum CancelOrigin {
-    /// A caller requested it.
-    #[default]
-    Requested,
-    /// An operator discarded the dead job of the saga.
-    Discarded,
-    /// The dead job of the saga expired.
-    Expired,
-}
-
-impl CancelOrigin {
-    /// All origins, in the order of their declaration.
-    pub const ALL: &[Self] = Self::VARIANTS;
-
-    /// The name under which it is stored.
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-}
-
-impl Cause {
-    /// Whether the saga was cancelled because its dead job was discarded or expired. The reason is then meant for
-    /// operators.
-    pub fn is_given_up(&self) -> bool {
-        match self {
-            Self::Cancelled { origin, .. } => match origin {
-                CancelOrigin::Discarded | CancelOrigin::Expired => true,
-                CancelOrigin::Requested => false,
-            },
-            Self::Failed { .. } | Self::DeadlinePassed | Self::Parent { .. } => false,
-        }
-    }
-
-    /// The cause without the details of failures, which may be large.
-    pub(crate) fn without_details(self) -> Self {
-        match self {
-            Self::Failed { step, failure } => {
-                Self::Failed { step, failure: failure.with(serde_json::Value::Null) }
-            }
-            Self::Parent { saga_id, cause } => {
-                Self::Parent { saga_id, cause: Box::new(cause.without_details()) }
-            }
-            other @ (Self::Cancelled { .. } | Self::DeadlinePassed) => other,
-        }
-    }
-
-    /// One sentence for logs and lists.
-    pub fn sentence(&self) -> String {
-        match self {
-            Self::Failed { step, failure } => format!("{step}: {} ({})", failure.message, failure.code),
-            Self::Cancelled { actor, reason, origin } => match origin {
-                CancelOrigin::Requested => format!("cancelled by {actor}: {reason}"),
-                CancelOrigin::Discarded => format!("discarded by {actor}: {reason}"),
-                CancelOrigin::Expired => format!("expired: {reason}"),
-            },
-            Self::DeadlinePassed => "the deadline passed".into(),
-            Self::Parent { saga_id, cause } => {
-                format!("its parent {saga_id} compensates: {}", cause.sentence())
-            }
-        }
     }
 }
 

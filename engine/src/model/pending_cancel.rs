@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
+    cause::{CancelOrigin, Cause},
     ids::SagaId,
-    outcome::{CancelOrigin, Cause},
     transition::Event,
 };
 

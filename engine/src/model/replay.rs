@@ -2,8 +2,9 @@
 
 use crate::model::{
     arms::Arm,
+    cause::{CancelOrigin, Cause},
     graph::Graph,
-    outcome::{CancelOrigin, Cause, Counts, Failure},
+    outcome::{Counts, Failure},
     transition::{Event, State, transition},
     views::{HistoryEntry, HistoryOutcome},
 };
@@ -37,9 +38,8 @@ pub(crate) fn replay(
 fn event(graph: &Graph, state: &State, entry: &HistoryEntry, cause: Option<&Cause>) -> Result<Event, String> {
     let failure = || match cause {
         Some(Cause::Failed { failure, .. }) => failure.clone(),
-        Some(Cause::Cancelled { .. } | Cause::DeadlinePassed | Cause::Parent { .. }) | None => {
-            Failure::new("unknown", "unknown")
-        }
+        Some(Cause::Cancelled { .. } | Cause::DeadlinePassed | Cause::Parent { .. } | Cause::Other(_))
+        | None => Failure::new("unknown", "unknown"),
     };
     let chooses = graph.steps.get(state.step_index).is_some_and(|node| node.choice.is_some());
     Ok(match entry.outcome {
@@ -60,13 +60,14 @@ fn event(graph: &Graph, state: &State, entry: &HistoryEntry, cause: Option<&Caus
             Some(Cause::Parent { saga_id, cause }) => {
                 Event::ParentCompensates { saga: *saga_id, cause: (**cause).clone() }
             }
-            Some(Cause::Failed { .. } | Cause::DeadlinePassed) | None => {
+            Some(Cause::Failed { .. } | Cause::DeadlinePassed | Cause::Other(_)) | None => {
                 Event::Cancel { actor: String::new(), reason: String::new(), origin: CancelOrigin::Requested }
             }
         },
         HistoryOutcome::DeadlinePassed => Event::DeadlinePassed,
         HistoryOutcome::Retried => Event::Retried,
         HistoryOutcome::Discarded => Event::Discarded,
+        HistoryOutcome::Unknown => return Err("a newer version recorded it".into()),
     })
 }
 

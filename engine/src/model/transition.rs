@@ -4,10 +4,11 @@
 
 use crate::model::{
     arms::{Arm, Arms},
+    cause::{CancelOrigin, Cause},
     graph::{ChoiceNode, Graph},
     ids::SagaId,
     kinds::{Placement, StepKind},
-    outcome::{CancelOrigin, Cause, Counts, Failure},
+    outcome::{Counts, Failure},
     status::{Direction, Status, StepSide},
 };
 

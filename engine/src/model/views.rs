@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use crate::model::{
     arms::Arms,
+    cause::Cause,
     child::ChildOf,
     ids::{SagaId, WorkerId},
-    outcome::Cause,
     progress::ReportedProgress,
     status::{Direction, Status},
 };
@@ -156,6 +156,8 @@ pub enum HistoryOutcome {
     Retried,
     /// A dead saga was given up by an operator or because its dead job expired.
     Discarded,
+    /// Something that a newer version of the engine has recorded, and that this one has no name for.
+    Unknown,
 }
 
 impl HistoryOutcome {
@@ -165,6 +167,11 @@ impl HistoryOutcome {
     /// The name under which it is stored.
     pub fn name(self) -> &'static str {
         self.into()
+    }
+
+    /// Reads a stored name; [`HistoryOutcome::Unknown`] for one that a newer version has stored.
+    pub(crate) fn read(name: &str) -> Self {
+        name.parse().unwrap_or(Self::Unknown)
     }
 }
 

@@ -8,12 +8,12 @@ use crate::{
     engine::Engine,
     model::{
         audit::Operator,
+        cause::CancelOrigin,
         dead_job::DeadJobResolution,
         error::DeadJobError,
         graph::Graph,
         ids::{DeadJobId, SagaId},
         kinds::UndoKind,
-        outcome::CancelOrigin,
         pending_cancel::{IfLate, PendingCancel},
         status::{Direction, Status},
         transition::{DiscardEffect, Event, State, discard, transition},

@@ -4,10 +4,10 @@ use sqlx::PgConnection;
 
 use crate::{
     model::{
+        cause::CancelOrigin,
         dead_job::DeadJobResolution,
         error::StepError,
         ids::SagaId,
-        outcome::CancelOrigin,
         status::{Direction, Status},
         transition::{DiscardEffect, Event, discard, transition},
         views::HistoryOutcome,

@@ -10,7 +10,7 @@ use crate::{
         ids::SagaId,
         page::Page,
         replay::replay,
-        views::{HistoryEntry, SagaFilter, SagaView},
+        views::{HistoryEntry, HistoryOutcome, SagaFilter, SagaView},
     },
     operate::decision::{SagaGraph, SagaGraphs},
     store,
@@ -47,7 +47,7 @@ pub(crate) async fn check_history(
     saga: &SagaView,
 ) -> Result<Option<HistoryViolation>, sqlx::Error> {
     let mut history = store::queries::history(pool, saga.saga_id.0).await?;
-    history.retain(|entry| entry.outcome != crate::model::views::HistoryOutcome::Started);
+    history.retain(|entry| entry.outcome != HistoryOutcome::Started);
     let graph = SagaGraph::find(core, &mut *pool.acquire().await?, &saga.graph_hash).await?;
     Ok(compare(&graph, saga, &history))
 }
@@ -61,6 +61,10 @@ fn compare(graph: &SagaGraph, saga: &SagaView, history: &[HistoryEntry]) -> Opti
         return violation(format!(
             "its graph g1:{hash} is not stored, or in a form that this build can't read"
         ));
+    }
+    if history.iter().any(|entry| entry.outcome == HistoryOutcome::Unknown) {
+        // Only the newer version that wrote it can say where it leads.
+        return None;
     }
     let graph = graph.graph();
     if let Some(gap) = history.iter().zip(1..).find(|(entry, seq)| entry.seq != *seq) {

@@ -7,12 +7,12 @@ use uuid::Uuid;
 
 use crate::model::{
     arms::Arms,
+    cause::Cause,
     child::ChildOf,
     ids::{SagaId, WorkerId},
-    outcome::Cause,
     page::PageOf,
     progress::ReportedProgress,
-    views::{FinalStatus, HistoryEntry, SagaPayload, SagaView},
+    views::{FinalStatus, HistoryEntry, HistoryOutcome, SagaPayload, SagaView},
 };
 use crate::support::page::{page_rows, read_page};
 
@@ -285,7 +285,7 @@ impl HistoryRow {
             seq: self.seq,
             step: self.step,
             direction: self.direction.parse().map_err(|error: String| unreadable(error))?,
-            outcome: self.outcome.parse().map_err(|error: String| unreadable(error))?,
+            outcome: HistoryOutcome::read(&self.outcome),
             attempt: u32::try_from(self.attempt).unwrap_or_default(),
             started_at: self.started_at,
             duration_ms: self.duration_ms,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use sqlx_macros::FromRow;
 
-use crate::model::{arms::Arms, outcome::Cause, transition::State};
+use crate::model::{arms::Arms, cause::Cause, transition::State};
 
 /// The columns of a saga's state.
 #[derive(Debug, FromRow)]

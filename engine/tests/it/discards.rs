@@ -5,14 +5,13 @@ use std::{sync::atomic::Ordering, time::Duration};
 use engine::{
     BulkLimits, BulkResult, CancelError, CancelOrigin, Cause, DeadJobAction, DeadJobEffect, DeadJobError,
     DeadJobFilter, DeadJobResolution, Direction, DiscardEffect, DiscardMode, Engine, HistoryOutcome, Saga,
-    SagaFilter, SagaName, Status, StatusChange, StatusObserver, StepError, Tx,
+    SagaName, Status, StatusChange, StatusObserver, StepError, Tx,
 };
 
 use super::{
     fixtures::{self, File, Pack, Seal, StepFault, TestInput},
     step_failures::{
-        ALL, StepFailures, cause, dead_job, dead_letter_at_pivot, dead_letter_existing, fail_in_undo, open,
-        sql,
+        StepFailures, cause, dead_job, dead_letter_at_pivot, dead_letter_existing, fail_in_undo, open, sql,
     },
 };
 use crate::support::WAIT_TIMEOUT;
@@ -245,48 +244,6 @@ async fn a_dead_job_that_can_not_be_acted_on_does_not_block_the_others() {
     assert_eq!(failed[0].0, refused_job.dead_job_id);
     assert!(failed[0].1.contains("refused by the observer"), "{failed:?}");
     assert_eq!(engine.wait(third, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Completed);
-    test.close().await;
-}
-
-#[tokio::test]
-async fn a_saga_whose_cause_can_not_be_decoded_is_listed_and_can_be_acted_on() {
-    let failures = StepFailures::all();
-    failures.at_pivot.store(false, Ordering::Release);
-    let (_database, pool, test) = open(failures.clone(), |builder| builder).await;
-    let engine = &test.engine;
-    let (saga_id, job) = fail_in_undo(&test).await;
-    let (other, _) = fail_in_undo(&test).await;
-    let stored: serde_json::Value = sqlx::query_scalar("select cause from engine.saga where id = $1")
-        .bind(saga_id.0)
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-    sqlx::query("update engine.saga set cause = '{\"kind\": \"from_the_future\"}' where id = $1")
-        .bind(saga_id.0)
-        .execute(&pool)
-        .await
-        .unwrap();
-    assert_eq!(engine.sagas(&SagaFilter::default(), ALL).await.unwrap().items.len(), 2);
-    assert_eq!(cause(engine, saga_id).await, None);
-    assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
-    assert_eq!(engine.verify_histories(10).await.unwrap(), []);
-
-    failures.in_undo.store(false, Ordering::Release);
-    let done = engine.retry_dead_jobs(&DeadJobFilter::default(), MANY, "ada", "unglued").await.unwrap();
-    assert_eq!((done.done.len(), done.failed.len()), (2, 0), "{done:?}");
-    assert_eq!(engine.wait(other, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
-    assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Dead);
-    let again = dead_job(engine, saga_id).await;
-    assert!(again.dead_job_id != job.dead_job_id && again.error.contains("cause can't be read"), "{again:?}");
-    // The stored cause was not changed, so a newer process can decode it.
-    sqlx::query("update engine.saga set cause = $2 where id = $1 and cause ->> 'kind' = 'from_the_future'")
-        .bind(saga_id.0)
-        .bind(stored)
-        .execute(&pool)
-        .await
-        .unwrap();
-    engine.retry_dead_job(again.dead_job_id, "ada", "deployed it").await.unwrap();
-    assert_eq!(engine.wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status, Status::Compensated);
     test.close().await;
 }
 

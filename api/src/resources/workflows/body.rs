@@ -110,7 +110,7 @@ pub(crate) struct ListedWorkflow {
     pub(crate) deadline_at: Option<DateTime<Utc>>,
     /// The last error.
     pub(crate) error: Option<String>,
-    /// Why it compensates or has compensated.
+    /// Why it compensates or has compensated; `null` also if only a newer version knows that kind of cause.
     #[schema(value_type = Option<WorkflowCause>)]
     pub(crate) cause: Option<engine::Cause>,
     /// Whether a cancellation is pending.
@@ -218,7 +218,7 @@ impl From<SagaView> for ListedWorkflow {
             due_at: saga.due_at,
             deadline_at: saga.deadline_at,
             error: saga.error,
-            cause: saga.cause,
+            cause: saga.cause.filter(engine::Cause::is_known),
             cancel_requested: saga.cancel_requested,
             waits_for: saga.waits_for,
             wait_until: saga.wait_until,

@@ -6,16 +6,20 @@ documented_enum!(StepDirection, "The side of a step: its action or its undo.", e
 documented_enum!(
     StepOutcome,
     "What an entry of a history records: an attempt that is `started`, `done`, `failed` for good, or `lost` with its \
-     process; one that failed and is repeated (`retry`), or only put off (`snoozed`); the last one (`exhausted`); a workflow \
-     that `opened` its first children, was `dead_lettered`, `cancelled`, `retried` or `discarded`, or whose deadline passed (`deadline_passed`). More may \
-     be added.",
+     process; one that failed and is repeated (`retry`), or only put off (`snoozed`); the last one (`exhausted`); a \
+     workflow \
+     that `opened` its first children, was `dead_lettered`, `cancelled`, `retried` or `discarded`, \
+     or whose deadline passed \
+     (`deadline_passed`); or something that a newer version recorded (`unknown`). More may be added.",
     engine::HistoryOutcome::ALL
 );
 documented_enum!(
     StepKind,
-    "`transaction` (the database only, exactly once), `call` (an external service, at least once), `sleep` (waits for a \
+    "`transaction` (the database only, exactly once), `call` (an external service, \
+         at least once), `sleep` (waits for a \
      time), `signal` (waits for a message, or for a time), `choice` (decides which steps follow), \
-     `child`, `parallel` or `for_each` (starts one workflow, several side by side, or one for each item, and waits for their \
+     `child`, `parallel` or `for_each` (starts one workflow, several side by side, or one for each item, \
+     and waits for their \
      ends). More may be added.",
     engine::StepKind::ALL
 );

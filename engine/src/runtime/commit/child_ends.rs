@@ -3,9 +3,10 @@
 use crate::{
     definition::children::StoredEnd,
     model::{
+        cause::Cause,
         child::{ChildEnd, FailedChild},
         ids::SagaId,
-        outcome::{Cause, Failure},
+        outcome::Failure,
         status::Status,
     },
     store::{children::EndedChild, queries::readable_cause},

@@ -13,8 +13,9 @@ use crate::{
         invocation::Invocation, new_saga::Started, observer::StatusChange, step_answer::StepAnswer, tx::Tx,
     },
     model::{
+        cause::Cause,
         error::{StartError, StepError},
-        outcome::{Cause, Failure, Outcome},
+        outcome::{Failure, Outcome},
         status::{Direction, Status, StepSide},
         storable::{storable_details, storable_failure},
         stored_value::{StoredValue, StoredValues},

@@ -42,8 +42,8 @@ impl PlacementEnd {
             }
             Cause::Failed { failure, .. } => rejected(failure.message.clone(), short_lines(failure)),
             Cause::DeadlinePassed => rejected("reservation expired".into(), Vec::new()),
-            // What became of the saga that started it is the operator's.
-            Cause::Parent { .. } => {
+            // What became of the saga that started it is the operator's, and so is what only a newer version knows.
+            Cause::Parent { .. } | Cause::Other(_) => {
                 rejected("the order could not be placed for technical reasons".into(), Vec::new())
             }
             // The operator's note is not for the customer either.
