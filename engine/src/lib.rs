@@ -99,7 +99,7 @@ pub use model::{
     audit::{AuditFilter, AuditRecord, AuditSubjectKind, Operator},
     call_error::CallError,
     cause::{CancelOrigin, Cause, OtherCause},
-    child::{ChildEnd, ChildOf, ChildrenOf, EachEnded, Joined},
+    child::{ChildEnd, ChildOf, ChildResult, ChildrenOf, EachEnded, Joined, LeftChildren},
     dead_job::{
         ArchivedDeadJob, DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount,
         DeadJobResolution, DeadJobSummary, DeadLettered,
@@ -110,6 +110,7 @@ pub use model::{
     ids::{DeadJobId, SagaId, WorkerId},
     json_pointer::{json_pointer, push_pointer},
     kinds::{Placement, StepKind, UndoKind},
+    known_graph::{GraphProcess, KnownGraph},
     outcome::{Counts, Failure, Outcome, Retry, UndoOutcome},
     page::{Page, PageOf},
     progress::{Progress, ReportedProgress},
@@ -120,9 +121,11 @@ pub use model::{
         Signal, SignalError, SignalMessage, SignalName, SignalReceipt, SignalState, SignalTarget, SignalWait,
         Signalled, Slept,
     },
+    signal_view::{KeptSignals, SignalView},
     status::{Direction, Status, StepSide},
     stored_value::Shared,
     transition::{self, DiscardEffect},
+    tree::{SagaTree, TreeStep},
     views::{
         FinalStatus, HistoryEntry, HistoryOutcome, SagaFilter, SagaPayload, SagaView, StatusCount,
         WaitingCount,

@@ -8,6 +8,7 @@ pub(crate) mod commits;
 pub(crate) mod counts;
 pub(crate) mod dead_jobs;
 pub(crate) mod decisions;
+pub(crate) mod graphs;
 pub(crate) mod hints;
 pub(crate) mod history_runs;
 pub(crate) mod in_flight;
@@ -24,11 +25,13 @@ pub(crate) mod saga_lists;
 pub(crate) mod saga_state;
 pub(crate) mod savepoints;
 pub(crate) mod sessions;
+pub(crate) mod signal_lists;
 pub(crate) mod signals;
 pub(crate) mod starts;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
 pub(crate) mod transactions;
+pub(crate) mod trees;
 
 use sqlx::{PgPool, postgres::PgConnectOptions};
 

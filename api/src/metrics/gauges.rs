@@ -1,12 +1,12 @@
 //! Gauges that are read when `/metrics` is scraped, at most once a second however many scrape.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use engine::{Engine, QueueView, Status, StatusCount, WaitingCount};
+use engine::{Engine, KeptSignals, QueueView, Status, StatusCount, WaitingCount};
 use metrics::{counter, gauge};
 use shop::events::LowWaterMarks;
 use sqlx::PgPool;
@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, Semaphore};
 use super::{
     names::{
         IN_FLIGHT, NOTED_CANCELS_OLDEST, POOL, POOL_LIMIT, QUEUE_DEPTH, QUEUE_OLDEST, QUEUE_PAUSED, SAGAS,
-        SAGAS_WAITING, SAGAS_WAITING_OLDEST, SCRAPE_FAILURES,
+        SAGAS_WAITING, SAGAS_WAITING_OLDEST, SCRAPE_FAILURES, SIGNALS_KEPT, SIGNALS_KEPT_OLDEST,
     },
     outbox, snapshots,
 };
@@ -60,16 +60,18 @@ impl Gauges {
             let views = engine.queues().await?;
             let counts = engine.status_counts().await?;
             let waiting = engine.waiting_counts().await?;
+            let signals = engine.kept_signals().await?;
             let noted = engine.oldest_noted_cancel().await?;
             let lag = shop::events::lag(&pool, &marks).await?;
             let oldest = shop::snapshots::oldest(&pool).await?;
-            Ok::<_, sqlx::Error>((views, counts, waiting, noted, lag, oldest))
+            Ok::<_, sqlx::Error>((views, counts, waiting, signals, noted, lag, oldest))
         });
         match tokio::time::timeout(self.sources.limits.health_timeout, reading).await {
-            Ok(Ok(Ok((views, counts, waiting, noted, lag, oldest)))) => {
+            Ok(Ok(Ok((views, counts, waiting, signals, noted, lag, oldest)))) => {
                 queues(views);
                 sagas(&self.sources.engine, &counts);
                 sagas_waiting(&waiting);
+                signals_kept(&self.sources.engine, &signals);
                 gauge!(NOTED_CANCELS_OLDEST).set(noted.as_secs_f64());
                 outbox::record(&lag);
                 snapshots::record(&oldest);
@@ -128,13 +130,29 @@ fn sagas(engine: &Engine, counts: &[StatusCount]) {
 }
 
 fn sagas_waiting(counts: &[WaitingCount]) {
-    for known in ["sleep", "signal", "version", "lock"] {
+    for known in ["sleep", "signal", "children", "version", "lock", "child_version"] {
         let found = counts.iter().find(|count| count.waits_for == known);
         gauge!(SAGAS_WAITING, "for" => known).set(figure(found.map_or(0, |count| count.sagas)));
-        if ["sleep", "signal"].contains(&known) {
+        if ["sleep", "signal", "children"].contains(&known) {
             let oldest = found.and_then(|count| count.oldest).unwrap_or_default();
             gauge!(SAGAS_WAITING_OLDEST, "for" => known).set(oldest.as_secs_f64());
         }
+    }
+}
+
+/// Records the signals for which registered definitions wait. Others would keep their last values when there are none
+/// left.
+fn signals_kept(engine: &Engine, kept: &[KeptSignals]) {
+    let names: BTreeSet<&str> =
+        engine.definitions().flat_map(|definition| definition.graph().signals()).collect();
+    for name in names {
+        let found = kept.iter().find(|kept| kept.name == name);
+        let counts = found.map_or((0, 0), |kept| (kept.buffered, kept.unreadable));
+        for (state, count) in [("buffered", counts.0), ("unreadable", counts.1)] {
+            gauge!(SIGNALS_KEPT, "signal" => name.to_owned(), "state" => state).set(figure(count));
+        }
+        let oldest = found.map_or(Duration::ZERO, |kept| kept.oldest);
+        gauge!(SIGNALS_KEPT_OLDEST, "signal" => name.to_owned()).set(oldest.as_secs_f64());
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) const QUEUE_OLDEST: &str = "sagaline_queue_oldest_due_seconds";
 pub(crate) const SAGAS: &str = "sagaline_sagas";
 pub(crate) const SAGAS_WAITING: &str = "sagaline_sagas_waiting";
 pub(crate) const SAGAS_WAITING_OLDEST: &str = "sagaline_sagas_waiting_oldest_seconds";
+pub(crate) const SIGNALS_KEPT: &str = "sagaline_signals_kept";
+pub(crate) const SIGNALS_KEPT_OLDEST: &str = "sagaline_signals_kept_oldest_seconds";
 pub(crate) const NOTED_CANCELS_OLDEST: &str = "sagaline_noted_cancels_oldest_seconds";
 pub(crate) const POOL: &str = "sagaline_db_pool_connections";
 pub(crate) const POOL_LIMIT: &str = "sagaline_db_pool_connections_max";
@@ -35,14 +37,27 @@ pub fn describe_metrics() {
     describe_gauge!(
         SAGAS_WAITING,
         Unit::Count,
-        "Sagas that wait for something besides their due time, by what they wait for: sleep (a time), signal (a message, \
-         or a time), version (a process that knows their graph), lock (one that another transaction holds, or their turn \
-         at a slow step)"
+        "Sagas that wait for something besides their due time, by what they wait for: sleep (a time), \
+             signal (a message, \
+         or a time), children (their ends), version (a process that knows their graph), lock (one that another \
+         transaction holds, or their turn at a slow step); child_version counts those again of which a child waits \
+         for a \
+         version"
     );
     describe_gauge!(
         SAGAS_WAITING_OLDEST,
         Unit::Seconds,
-        "For how long the oldest saga has been waiting, by what it waits for: sleep, signal; 0 if none is"
+        "For how long the oldest saga has been waiting, by what it waits for: sleep, signal, children; 0 if none is"
+    );
+    describe_gauge!(
+        SIGNALS_KEPT,
+        Unit::Count,
+        "Signals that no saga has taken yet, by their name and state: buffered, unreadable"
+    );
+    describe_gauge!(
+        SIGNALS_KEPT_OLDEST,
+        Unit::Seconds,
+        "How long ago the oldest signal was sent that no saga has taken yet, by its name; 0 if there is none"
     );
     describe_gauge!(
         NOTED_CANCELS_OLDEST,

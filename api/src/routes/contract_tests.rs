@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::router::openapi_json;
 use crate::http::ProblemCode;
 
-/// Texts of any content, and names and codes that are chosen elsewhere: by callers, in definitions of sagas, in templates,
-/// in other versions of the program. No list of them is complete.
+/// Texts of any content, and names and codes that are chosen elsewhere: by callers, in definitions of sagas, in
+/// templates, in other versions of the program. No list of them is complete.
 const OPEN_TEXTS: [&str; 32] = [
     "action",
     "actor",
@@ -44,7 +44,7 @@ const OPEN_TEXTS: [&str; 32] = [
     "text",
 ];
 /// More of them.
-const OTHER_OPEN_TEXTS: [&str; 14] = [
+const OTHER_OPEN_TEXTS: [&str; 20] = [
     "business_key",
     "category",
     "choice",
@@ -59,6 +59,12 @@ const OTHER_OPEN_TEXTS: [&str; 14] = [
     "why",
     "signal",
     "waits_for",
+    "host",
+    "key",
+    "parent_definition",
+    "role",
+    "sender",
+    "version",
 ];
 
 fn document() -> Value {
@@ -338,8 +344,8 @@ fn every_example_fits_its_schema() {
     assert!(count > 200, "only {count} examples were found");
 }
 
-/// Swagger UI fills in the examples of parameters. A key that was used, a version that is not current or an event that is
-/// not kept would make the next call a failure.
+/// Swagger UI fills in the examples of parameters. A key that was used, a version that is not current or an event that
+/// is not kept would make the next call a failure.
 #[test]
 fn examples_of_parameters_can_be_sent_again_and_again() {
     let reusable = ["X-Actor", "Prefer", "topics", "name"];

@@ -1,5 +1,5 @@
-//! The chain of a saga under construction, without the types of its steps: the nodes of its graph, their code, and where
-//! each output is stored.
+//! The chain of a saga under construction, without the types of its steps: the nodes of its graph, their code, and
+//! where each output is stored.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,8 +35,8 @@ pub(crate) struct Chain {
     saga: &'static str,
     pub(super) nodes: Vec<Node>,
     pub(super) actions: Vec<Arc<dyn ErasedStep>>,
-    /// Where the output of each step is among the stored values; place zero is the saga's input. A choice has none, and the
-    /// step that ends an arm of an `either` a second one, which the other arm shares.
+    /// Where the output of each step is among the stored values; place zero is the saga's input. A choice has none, and
+    /// the step that ends an arm of an `either` a second one, which the other arm shares.
     pub(super) places: Vec<Vec<usize>>,
     /// Which step's output is at each place that the next step can read.
     sources: Vec<String>,

@@ -30,8 +30,8 @@ pub struct Child<X, O> {
 /// Computes the items of a list: how many there are, and the children of those that are wanted.
 type Items<X> = dyn Fn(&X, &[usize]) -> EachItems + Send + Sync;
 
-/// The children of a [`for_each`](crate::Saga::for_each): a saga for each item of a list that is computed from an `X` which
-/// the step reads. Made by [`SagaName::each`].
+/// The children of a [`for_each`](crate::Saga::for_each): a saga for each item of a list that is computed from an `X`
+/// which the step reads. Made by [`SagaName::each`].
 pub struct Each<X> {
     pub(super) definition: &'static str,
     pub(super) items: Box<Items<X>>,

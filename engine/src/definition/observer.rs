@@ -56,12 +56,12 @@ pub trait StatusObserver: Send + Sync + 'static {
         changes: &[StatusChange],
     ) -> impl Future<Output = Result<(), StepError>> + Send;
 
-    /// Called with cancels that were accepted while another transaction held their sagas, or a worker a step of them, and
-    /// that came too late: a saga has passed its pivot, or has ended. The owner can do now what the cancel was meant to
-    /// do, such as start a saga that reverses this one. Does nothing by default.
+    /// Called with cancels that were accepted while another transaction held their sagas, or a worker a step of them,
+    /// and that came too late: a saga has passed its pivot, or has ended. The owner can do now what the cancel was
+    /// meant to do, such as start a saga that reverses this one. Does nothing by default.
     ///
-    /// It is called in the transaction in which that is noticed, at most once for each saga unless it fails. An error rolls
-    /// the transaction back, and the engine tries it again.
+    /// It is called in the transaction in which that is noticed, at most once for each saga unless it fails. An error
+    /// rolls the transaction back, and the engine tries it again.
     ///
     /// # Errors
     /// When its SQL fails.

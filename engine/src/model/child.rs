@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::model::{cause::Cause, ids::SagaId, outcome::Failure};
+use crate::model::{cause::Cause, ids::SagaId, outcome::Failure, status::Status};
 
 /// How a child ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +30,8 @@ impl<O> ChildEnd<O> {
     }
 }
 
-/// What the children of a [`parallel`](crate::Saga::parallel) step gave, or how they ended, as a tuple. It is a type of its
-/// own because a tuple that a step reads means several values.
+/// What the children of a [`parallel`](crate::Saga::parallel) step gave, or how they ended, as a tuple. It is a type of
+/// its own because a tuple that a step reads means several values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Joined<T>(pub T);
@@ -58,6 +60,44 @@ pub struct ChildrenOf {
     pub compensated: i64,
     /// How many died and were given up.
     pub given_up: i64,
+    /// How many of the open ones wait for a process that knows their graph.
+    pub wait_for_version: i64,
+    /// The hashes of the graphs for which they wait, at most ten.
+    pub missing_graphs: Vec<String>,
+}
+
+/// One child of a step, with what it gave: of each position the last one that was started.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChildResult {
+    /// The number of the child, from zero.
+    pub position: u32,
+    /// How often the parent's step had been begun anew.
+    pub round: u32,
+    /// The child.
+    pub saga_id: SagaId,
+    /// The name of its definition.
+    pub definition: String,
+    /// Its status.
+    pub status: Status,
+    /// What it gave, if it has completed and its definition gives a result.
+    pub result: Option<Value>,
+    /// Why it compensates or has compensated.
+    pub cause: Option<Cause>,
+    /// The last error, one sentence.
+    pub error: Option<String>,
+    /// What it waits for, as [`SagaView::waits_for`](crate::SagaView::waits_for).
+    pub waits_for: Option<String>,
+    /// When it completed, was compensated, or was given up.
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+/// What becomes of the children of a saga that was discarded while they had not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LeftChildren {
+    /// How many were sent a cancel.
+    pub cancelled: i64,
+    /// How many go on without it, because they are past their own pivot.
+    pub go_on: i64,
 }
 
 /// The place of a child among those of its parent.

@@ -75,8 +75,8 @@ impl Retry {
     }
 
     /// Postpones work that was not started, without using up an attempt, for
-    /// [`RetryPolicy::max_postponed`](crate::RetryPolicy::max_postponed) at most. An attempt that may have had an effect
-    /// is not snoozed, or its effect could be repeated without end.
+    /// [`RetryPolicy::max_postponed`](crate::RetryPolicy::max_postponed) at most. An attempt that may have had an
+    /// effect is not snoozed, or its effect could be repeated without end.
     pub fn snooze(after: Duration, why: impl Into<String>) -> Self {
         Self { after: Some(after), counts: Counts::Snooze, ..Self::message(why) }
     }

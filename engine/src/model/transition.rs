@@ -28,8 +28,8 @@ pub struct State {
     pub attempt: u32,
     /// How often in a row an attempt was lost with its process.
     pub lost_attempts: u32,
-    /// Whether an earlier attempt of this call may have happened, or the step has opened children: it is undone if the saga
-    /// compensates.
+    /// Whether an earlier attempt of this call may have happened, or the step has opened children: it is undone if the
+    /// saga compensates.
     pub in_doubt: bool,
     /// Why the saga compensates.
     pub cause: Option<Cause>,
@@ -362,8 +362,8 @@ fn dead_letter(state: State) -> (State, Next) {
 }
 
 fn retry_dead(graph: &Graph, state: &State) -> State {
-    // Behind the pivot the children that did not complete are opened anew, unless that is data. Before it, the first one
-    // fails the step.
+    // Behind the pivot the children that did not complete are opened anew, unless that is data. Before it, the first
+    // one fails the step.
     let node = graph.steps.get(state.step_index).filter(|node| node.placement == Placement::AfterPivot);
     let is_settled = node.and_then(|node| node.children.as_ref()).is_none_or(|children| children.settled);
     let begins_anew = state.direction == Direction::Action && state.in_doubt && !is_settled;

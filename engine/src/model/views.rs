@@ -51,9 +51,9 @@ pub struct SagaView {
     pub cause: Option<Cause>,
     /// Whether a cancel was requested that no worker has acted on yet.
     pub cancel_requested: bool,
-    /// What the saga waits for besides its due time, if nobody holds it: `sleep` (a time), `signal` (a message, or a time),
-    /// `children` (their ends), `version` (a process that knows its graph), `lock` (a lock that another transaction holds, or its turn at a step that
-    /// is slow).
+    /// What the saga waits for besides its due time, if nobody holds it: `sleep` (a time), `signal` (a message, or a
+    /// time), `children` (their ends), `version` (a process that knows its graph), `lock` (a lock that another
+    /// transaction holds, or its turn at a step that is slow).
     pub waits_for: Option<String>,
     /// When the sleep, or the wait for a signal, ends at the latest that the saga has entered at its step.
     pub wait_until: Option<DateTime<Utc>>,
@@ -194,15 +194,17 @@ pub struct SagaFilter {
     pub created_before: Option<DateTime<Utc>>,
     /// Only the children of this saga.
     pub parent: Option<SagaId>,
+    /// Only this topmost saga and its descendants.
+    pub root: Option<SagaId>,
     /// Only unfinished sagas that have not moved for longer than this: no step was done, failed for good or undone, and
-    /// no operator acted. They may have been tried again and again. One that sleeps, or waits for a signal, is not stuck
-    /// until its time is over, and one that waits for its children is not.
+    /// no operator acted. They may have been tried again and again. One that sleeps, or waits for a signal, is not
+    /// stuck until its time is over, and one that waits for its children is not.
     pub stuck_for: Option<Duration>,
 }
 
 impl SagaFilter {
-    /// Whether the list is one of all sagas, of a definition or of a time. These are sorted by the time of the start, and
-    /// an index leads to them.
+    /// Whether the list is one of all sagas, of a definition or of a time. These are sorted by the time of the start,
+    /// and an index leads to them.
     pub(crate) fn is_by_time(&self) -> bool {
         let is_by_start =
             self.definition.is_some() || self.created_after.is_some() || self.created_before.is_some();
@@ -220,6 +222,7 @@ impl SagaFilter {
             self.business_key.is_some(),
             self.stuck_for.is_some(),
             self.parent.is_some(),
+            self.root.is_some(),
         ];
         let is_among_unfinished = self.status.is_some_and(is_common) || self.stuck_for.is_some();
         is_among_unfinished || conditions.into_iter().filter(|&is_set| is_set).count() > 1
@@ -240,11 +243,12 @@ pub struct StatusCount {
 /// How many sagas wait for something besides their due time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WaitingCount {
-    /// What they wait for: see [`SagaView::waits_for`].
+    /// What they wait for: see [`SagaView::waits_for`]. Those that wait for children of which one waits for a version
+    /// are counted again, as `child_version`.
     pub waits_for: String,
     /// The number of sagas.
     pub sagas: i64,
-    /// For how long the oldest of them has been waiting; `None` for `version` and `lock`.
+    /// For how long the oldest of them has been waiting; `None` for `version`, `lock` and `child_version`.
     pub oldest: Option<Duration>,
 }
 
@@ -255,6 +259,7 @@ pub struct FinalStatus {
     pub status: Status,
     /// Why the saga compensated, if it did.
     pub cause: Option<Cause>,
-    /// What the saga gave, if it completed and its definition gives a result; see [`SagaName::result`](crate::SagaName::result).
+    /// What the saga gave, if it completed and its definition gives a result; see
+    /// [`SagaName::result`](crate::SagaName::result).
     pub result: Option<Value>,
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod bulk;
 
+use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
     model::{
         audit::Operator,
         cause::CancelOrigin,
+        child::LeftChildren,
         dead_job::DeadJobResolution,
         error::DeadJobError,
         graph::Graph,
@@ -27,6 +29,7 @@ use crate::{
     store::{
         self,
         audit::{AuditEntry, AuditReason},
+        children::OpenChildren,
         decisions::SagaLock,
     },
 };
@@ -47,6 +50,8 @@ pub struct Discarded {
     pub saga_id: SagaId,
     /// Whether the saga compensates, ended as it was, or was abandoned.
     pub effect: DiscardEffect,
+    /// What becomes of its children, if it ended as it was while they had not ended.
+    pub left_children: LeftChildren,
 }
 
 impl Engine {
@@ -76,13 +81,13 @@ impl Engine {
         by: impl Into<Operator<'_>>,
         reason: &str,
     ) -> Result<Discarded, DeadJobError> {
-        let Acted { saga_id, effect } =
+        let Acted { saga_id, effect, left_children } =
             self.act(id, DeadJobAction::Discard(mode), None, &by.into(), reason).await?;
         let effect = match effect {
             DeadJobEffect::Discarded(effect) => effect,
             DeadJobEffect::Retried => DiscardEffect::Finish,
         };
-        Ok(Discarded { saga_id, effect })
+        Ok(Discarded { saga_id, effect, left_children })
     }
 
     async fn act(
@@ -122,6 +127,7 @@ pub enum DeadJobEffect {
 struct Acted {
     saga_id: SagaId,
     effect: DeadJobEffect,
+    left_children: LeftChildren,
 }
 
 /// A dead saga, as far as it matters for what an action does to it.
@@ -219,7 +225,7 @@ async fn act(
     if planned.is_some_and(|planned| planned != effect) {
         return Err(DeadJobError::NotAsPlanned);
     }
-    let leaves_children = cancel_children(conn, &saga, effect, action, (by.actor, reason)).await?;
+    let left_children = cancel_children(conn, &saga, effect, action, (by.actor, reason)).await?;
     let (event, outcome) = match effect {
         DeadJobEffect::Retried => (Event::Retried, HistoryOutcome::Retried),
         DeadJobEffect::Discarded(DiscardEffect::Compensate) => {
@@ -246,6 +252,9 @@ async fn act(
             (after["ended"], after["abandoned"]) = (true.into(), true.into());
         }
     }
+    if left_children != LeftChildren::default() {
+        after["left_children"] = json!({"cancelled": left_children.cancelled, "go_on": left_children.go_on});
+    }
     let request = AuditReason { by, action, reason };
     let audit = AuditEntry { request, saga_id, dead_job_id: Some(id.0), before: saga.audit_json(), after };
     store::audit::record(conn, &audit).await?;
@@ -257,36 +266,47 @@ async fn act(
     }
     let why = format!("{resolution} by {}: {reason}", by.actor);
     let mut after = saga.apply(core, conn, state, outcome, why).await?;
-    after.sent_cancels |= leaves_children;
-    Ok((Acted { saga_id, effect }, after))
+    after.sent_cancels |= left_children.cancelled > 0;
+    Ok((Acted { saga_id, effect, left_children }, after))
 }
 
 /// A saga that ends as it is must not leave children behind that run on without it: a discard of one that has any is
-/// refused, and if it is forced, they are cancelled. One that compensates undoes them itself. Returns whether there are
-/// any.
+/// refused, and if it is forced, they are cancelled; those that are past their own pivot go on all the same. One that
+/// compensates undoes them itself.
 async fn cancel_children(
     conn: &mut PgConnection,
     saga: &LoadedSaga,
     effect: DeadJobEffect,
     action: DeadJobAction,
     (actor, reason): (&str, &str),
-) -> Result<bool, DeadJobError> {
+) -> Result<LeftChildren, DeadJobError> {
+    let none = LeftChildren::default();
     match effect {
         DeadJobEffect::Discarded(DiscardEffect::Finish | DiscardEffect::Abandon) => {}
-        DeadJobEffect::Retried | DeadJobEffect::Discarded(DiscardEffect::Compensate) => return Ok(false),
+        DeadJobEffect::Retried | DeadJobEffect::Discarded(DiscardEffect::Compensate) => return Ok(none),
     }
-    let open = store::children::count_open(conn, saga.saga_id.0).await?;
+    let OpenChildren { open, past_pivot } = store::children::count_open(conn, saga.saga_id.0).await?;
     match action {
-        _ if open == 0 => Ok(false),
+        _ if open == 0 => Ok(none),
         DeadJobAction::Discard(DiscardMode::Force) => {
             let cancel = PendingCancel::new(actor, reason, IfLate::Drop);
             store::children::cancel_open(conn, saga.saga_id.0, &cancel).await?;
-            Ok(true)
+            Ok(LeftChildren { cancelled: open - past_pivot, go_on: past_pivot })
         }
-        DeadJobAction::Discard(DiscardMode::Safe) | DeadJobAction::Retry => Err(DeadJobError::NotUndone {
-            step: saga.row.step.clone(),
-            why: format!("{open} of its children have not ended, and would go on without it"),
-        }),
+        DeadJobAction::Discard(DiscardMode::Safe) | DeadJobAction::Retry => {
+            Err(DeadJobError::NotUndone { step: saga.row.step.clone(), why: going_on(open, past_pivot) })
+        }
+    }
+}
+
+/// Describes which children a discard would leave behind.
+fn going_on(open: i64, past_pivot: i64) -> String {
+    let why = format!("{open} of its children have not ended, and would go on without it");
+    match past_pivot {
+        0 => why,
+        _ => {
+            format!("{why}, {past_pivot} of them also if it is forced, because they are past their own pivot")
+        }
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) async fn expire(
             (Event::Cancel { actor, reason, origin }, HistoryOutcome::Cancelled)
         }
         // They would go on without it: only an operator may decide that.
-        DiscardEffect::Finish if store::children::count_open(conn, saga_id.0).await? > 0 => {
+        DiscardEffect::Finish if store::children::count_open(conn, saga_id.0).await?.open > 0 => {
             return Ok(Expired::Waits);
         }
         DiscardEffect::Finish => (Event::Discarded, HistoryOutcome::Discarded),

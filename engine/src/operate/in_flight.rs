@@ -19,7 +19,11 @@ use crate::{
     },
     operate::decision::{SagaGraph, SagaGraphs},
     runtime::core::Core,
-    store::{self, claims::OutputRow, in_flight::InFlightRow},
+    store::{
+        self,
+        claims::OutputRow,
+        in_flight::{IdList, InFlightRow},
+    },
 };
 
 /// How many sagas are read at once, with their payloads.
@@ -54,8 +58,8 @@ pub enum Prospect {
     GoesOn,
     /// Their graph is registered, but what they stored can't be read: they would become dead jobs.
     Unreadable,
-    /// Their graph is not registered. They would wait for a process that knows it, unless they are moved to the newest graph
-    /// ([`Engine::plan_move`]).
+    /// Their graph is not registered. They would wait for a process that knows it, unless they are moved to the newest
+    /// graph ([`Engine::plan_move`]).
     CanBeMoved,
     /// Their graph is not registered, and they can't be moved: they would wait for a process that knows it.
     Unknown,
@@ -88,29 +92,50 @@ struct Kind {
 }
 
 impl Engine {
-    /// Counts the sagas in flight by definition, graph and step, and says of each kind whether a process like this one would
-    /// go on with it: whether it knows the graph, and whether its types can read the stored inputs and outputs that the
-    /// next step needs, and the undos that may still be run. Children that have completed are among them as long as their
-    /// topmost ancestor has not ended, because they are undone if it compensates.
+    /// Counts the sagas in flight by definition, graph and step, and says of each kind whether a process like this one
+    /// would go on with it: whether it knows the graph, and whether its types can read the stored inputs and outputs
+    /// that the next step needs, and the undos that may still be run. Children that have completed are among them as
+    /// long as an ancestor may take them back.
     ///
-    /// It reads page by page, and changes nothing.
+    /// It reads page by page in one transaction, and changes nothing.
     ///
     /// # Errors
     /// When the database can't be reached.
     pub async fn check_in_flight(&self) -> Result<Vec<InFlight>, sqlx::Error> {
         let mut kinds = BTreeMap::new();
-        let ids = store::queries::unfinished_ids(self.pool()).await?;
-        let mut conn = self.pool().acquire().await?;
-        for page in ids.chunks(PAGE) {
-            let undoable = store::in_flight::completed_descendants(&mut conn, page).await?;
-            for ids in std::iter::once(page).chain(undoable.chunks(PAGE)) {
-                for saga in read_page(&self.core, &mut conn, ids).await? {
-                    count(&self.core, &mut kinds, saga);
-                }
+        let mut transaction = self.pool().begin().await?;
+        store::in_flight::open_unfinished(&mut transaction).await?;
+        loop {
+            let ids = store::in_flight::next_ids(&mut transaction, IdList::Unfinished, PAGE).await?;
+            if ids.is_empty() {
+                break;
             }
+            count_page(&self.core, &mut transaction, &mut kinds, &ids).await?;
+            store::in_flight::open_undoable(&mut transaction, &ids).await?;
+            loop {
+                let ids = store::in_flight::next_ids(&mut transaction, IdList::Undoable, PAGE).await?;
+                if ids.is_empty() {
+                    break;
+                }
+                count_page(&self.core, &mut transaction, &mut kinds, &ids).await?;
+            }
+            store::in_flight::close_ids(&mut transaction, IdList::Undoable).await?;
         }
+        transaction.rollback().await?;
         Ok(kinds.into_values().collect())
     }
+}
+
+async fn count_page(
+    core: &Core,
+    conn: &mut PgConnection,
+    kinds: &mut BTreeMap<Kind, InFlight>,
+    ids: &[Uuid],
+) -> Result<(), sqlx::Error> {
+    for saga in read_page(core, conn, ids).await? {
+        count(core, kinds, saga);
+    }
+    Ok(())
 }
 
 /// A saga in flight, with its graph, its state and what it has stored.
@@ -234,8 +259,8 @@ fn values(definition: &Definition, input: &Json<Box<RawValue>>, outputs: &[Outpu
     values
 }
 
-/// Reads the saga's input and every output that it has stored, what its next step reads of them, and what the undos read
-/// that may still be run.
+/// Reads the saga's input and every output that it has stored, what its next step reads of them, and what the undos
+/// read that may still be run.
 fn read_all(definition: &Definition, step: &str, state: &State, values: &StoredValues) -> Result<(), String> {
     definition.read_input(values)?;
     definition.actions.iter().try_for_each(|action| action.read_output(values))?;

@@ -6,11 +6,11 @@ use sqlx::PgConnection;
 use crate::{
     engine::Engine,
     model::{
-        child::ChildrenOf,
         dead_job::{DeadJob, DeadJobFilter, DeadJobSummary},
         ids::{DeadJobId, SagaId},
         page::{Page, PageOf},
         queue::QueueDepth,
+        signal_view::{KeptSignals, SignalView},
         views::{HistoryEntry, SagaFilter, SagaPayload, SagaView, StatusCount, WaitingCount},
     },
     store,
@@ -32,14 +32,6 @@ impl Engine {
     /// When the database can't be reached.
     pub async fn saga_with_payload(&self, saga_id: SagaId) -> Result<Option<SagaPayload>, sqlx::Error> {
         store::queries::saga_with_payload(self.pool(), saga_id.0).await
-    }
-
-    /// Counts the children of a saga, for each step that has any. [`SagaFilter::parent`] lists them.
-    ///
-    /// # Errors
-    /// When the database can't be reached.
-    pub async fn children_of(&self, saga_id: SagaId) -> Result<Vec<ChildrenOf>, sqlx::Error> {
-        store::children::by_step(self.pool(), saga_id.0).await
     }
 
     /// Lists sagas, newest first.
@@ -74,7 +66,7 @@ impl Engine {
         Ok(if page.items.is_empty() && !self.exists(saga_id).await? { None } else { Some(page) })
     }
 
-    async fn exists(&self, saga_id: SagaId) -> Result<bool, sqlx::Error> {
+    pub(super) async fn exists(&self, saga_id: SagaId) -> Result<bool, sqlx::Error> {
         Ok(store::queries::status_of(self.pool(), saga_id.0).await?.is_some())
     }
 
@@ -149,6 +141,29 @@ impl Engine {
     /// When the database is away.
     pub async fn queue_depths(&self) -> Result<Vec<QueueDepth>, sqlx::Error> {
         store::counts::queue_depths(self.pool()).await
+    }
+
+    /// Lists the signals that were sent to a saga, the oldest first, at most `limit` of them after the one with the
+    /// number `after`; `None` when there is no such saga.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn signals_of(
+        &self,
+        saga_id: SagaId,
+        after: i64,
+        limit: u32,
+    ) -> Result<Option<PageOf<SignalView>>, sqlx::Error> {
+        let page = store::signal_lists::of_saga(self.pool(), saga_id.0, after, limit).await?;
+        Ok(if page.items.is_empty() && !self.exists(saga_id).await? { None } else { Some(page) })
+    }
+
+    /// Counts the signals that no saga has taken yet, by their name.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn kept_signals(&self) -> Result<Vec<KeptSignals>, sqlx::Error> {
+        store::signal_lists::kept(self.pool()).await
     }
 
     /// Counts the sagas that wait for something besides their due time, by what they wait for.

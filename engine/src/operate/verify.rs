@@ -130,7 +130,8 @@ impl Engine {
         }
     }
 
-    /// Checks, as [`verify_histories`](Self::verify_histories), all sagas that are unfinished, or dead and not given up.
+    /// Checks, as [`verify_histories`](Self::verify_histories), all sagas that are unfinished, or dead and not given
+    /// up.
     ///
     /// # Errors
     /// When the database can't be reached.
@@ -152,8 +153,8 @@ impl Engine {
         Ok(store::queries::newest_id(self.pool(), newer.into()).await?.map(SagaId))
     }
 
-    /// Returns the id of the saga that comes after the first `offset` ones with ids from `from` on; `None` if there are no
-    /// more than that.
+    /// Returns the id of the saga that comes after the first `offset` ones with ids from `from` on; `None` if there are
+    /// no more than that.
     ///
     /// # Errors
     /// When the database can't be reached.

@@ -25,7 +25,8 @@ pub(crate) struct ChildCounts {
     pub(crate) open: i64,
     /// How many have ended without completing since the step was begun, or begun anew.
     pub(crate) failed: i64,
-    /// How many positions are to be opened anew: their last child had ended without completing before the step was begun anew.
+    /// How many positions are to be opened anew: their last child had ended without completing before the step was
+    /// begun anew.
     pub(crate) stale: i64,
     /// How many have completed, or have not ended: what is left to undo.
     pub(crate) standing: i64,
@@ -60,7 +61,8 @@ pub(crate) async fn counts(
                  where c.parent_id = p.id and c.parent_step = p.step and {STALE}) end as stale, \
              {standing} as standing \
          from unnest($1::uuid[], $2::text[], $3::int[]) as w (id, step, round) \
-         cross join lateral (select w.id, w.step, w.round, s.round_since as since from engine.saga s where s.id = w.id) p"
+         cross join lateral (select w.id, w.step, w.round, s.round_since as since from engine.saga s \
+         where s.id = w.id) p"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(parents.iter().map(|parent| parent.saga_id).collect::<Vec<_>>())
@@ -152,8 +154,8 @@ pub(crate) async fn to_reopen(
         .await
 }
 
-/// Sends the children of a step that a parent which compensates has not told yet the same cancel, at most `limit`. Those
-/// that have ended without completing need none. One that was told in vain is told again.
+/// Sends the children of a step that a parent which compensates has not told yet the same cancel, at most `limit`.
+/// Those that have ended without completing need none. One that was told in vain is told again.
 pub(crate) async fn compensate(
     conn: &mut PgConnection,
     (saga_id, step): (Uuid, &str),
@@ -166,7 +168,8 @@ pub(crate) async fn compensate(
          where c.parent_id = $1 and c.parent_step = $2 and (c.ended_at is null or c.status = 'completed') \
              and not exists (select from engine.inbox i \
                  where i.saga_id = c.id and i.kind = 'cancel' and i.name = '' and i.key = 'parent' \
-                     and (i.state = 'unread' or c.status = 'compensating' or c.status = 'dead' and c.direction = 'undo')) \
+                     and (i.state = 'unread' or c.status = 'compensating' or c.status = 'dead' \
+                     and c.direction = 'undo')) \
          order by c.parent_position limit $5 \
          on conflict (saga_id, kind, name, key) do update set state = 'unread', settled_at = null, \
              created_at = clock_timestamp(), payload = excluded.payload where inbox.state <> 'unread' \
@@ -190,34 +193,64 @@ pub(crate) struct Told {
     pub(crate) first: usize,
 }
 
+#[derive(FromRow)]
+struct StepRow {
+    step: String,
+    open: i64,
+    completed: i64,
+    compensated: i64,
+    given_up: i64,
+    wait_for_version: i64,
+    missing_graphs: Vec<String>,
+}
+
+impl From<StepRow> for ChildrenOf {
+    fn from(row: StepRow) -> Self {
+        let StepRow { step, open, completed, compensated, given_up, wait_for_version, missing_graphs } = row;
+        Self { step, open, completed, compensated, given_up, wait_for_version, missing_graphs }
+    }
+}
+
 /// Counts the children of a saga by the step that started them, in the order of their first starts.
 pub(crate) async fn by_step(pool: &PgPool, saga_id: Uuid) -> Result<Vec<ChildrenOf>, sqlx::Error> {
-    let rows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
-        "select parent_step, count(*) filter (where ended_at is null), \
-             count(*) filter (where ended_at is not null and status = 'completed'), \
-             count(*) filter (where ended_at is not null and status = 'compensated'), \
-             count(*) filter (where ended_at is not null and status = 'dead') \
+    let rows: Vec<StepRow> = sqlx::query_as(
+        "select parent_step as step, count(*) filter (where ended_at is null) as open, \
+             count(*) filter (where ended_at is not null and status = 'completed') as completed, \
+             count(*) filter (where ended_at is not null and status = 'compensated') as compensated, \
+             count(*) filter (where ended_at is not null and status = 'dead') as given_up, \
+             count(*) filter (where waits_for = 'version') as wait_for_version, \
+             coalesce((array_agg(distinct graph_hash) filter (where waits_for = 'version'))[1:10], '{}') as \
+             missing_graphs \
          from engine.saga where parent_id = $1 group by parent_step order by min(created_at)",
     )
     .bind(saga_id)
     .fetch_all(pool)
     .await?;
-    let count = |(step, open, completed, compensated, given_up)| ChildrenOf {
-        step,
-        open,
-        completed,
-        compensated,
-        given_up,
-    };
-    Ok(rows.into_iter().map(count).collect())
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+/// How many children of a saga have not ended.
+#[derive(Clone, Copy, Debug, FromRow)]
+pub(crate) struct OpenChildren {
+    pub(crate) open: i64,
+    /// Those of them that are past their own pivot, so that a cancel does not stop them.
+    pub(crate) past_pivot: i64,
 }
 
 /// Counts the children of a saga that have not ended.
-pub(crate) async fn count_open(conn: &mut PgConnection, saga_id: Uuid) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("select count(*) from engine.saga where parent_id = $1 and ended_at is null")
-        .bind(saga_id)
-        .fetch_one(conn)
-        .await
+pub(crate) async fn count_open(conn: &mut PgConnection, saga_id: Uuid) -> Result<OpenChildren, sqlx::Error> {
+    sqlx::query_as(
+        "select coalesce(sum(o.sagas), 0)::bigint as open, \
+             coalesce(sum(o.sagas) filter (where o.direction = 'action' and exists ( \
+                 select from engine.graph g cross join lateral jsonb_array_elements(g.graph -> 'steps') node \
+                 where g.hash = o.graph_hash and node ->> 'name' = o.step and node ->> 'placement' = 'after_pivot' \
+             )), 0)::bigint as past_pivot \
+         from (select graph_hash, step, direction, count(*) as sagas from engine.saga \
+             where parent_id = $1 and ended_at is null group by graph_hash, step, direction) o",
+    )
+    .bind(saga_id)
+    .fetch_one(conn)
+    .await
 }
 
 /// Sends a cancel to all children of a saga that have not ended.
@@ -253,7 +286,8 @@ pub(crate) struct RefusedChild {
 /// Ends children whose entry step refused them: they stay, compensated, with one entry of history.
 pub(crate) async fn refuse(conn: &mut PgConnection, refused: &[RefusedChild]) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "update engine.saga s set status = 'compensated', direction = 'undo', step = r.step, attempt = 0, history_seq = 1, \
+        "update engine.saga s set status = 'compensated', direction = 'undo', step = r.step, attempt = 0, \
+             history_seq = 1, \
              lease_owner = null, claimed_at = null, lease_until = null, due_at = null, waits_for = null, \
              cause = r.cause::jsonb, error = r.error, ended_at = clock_timestamp() \
          from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as r (id, step, cause, error) where s.id = r.id",
@@ -273,7 +307,8 @@ pub(crate) const CHILDREN_LET_GO_ON: &str = "case when s.direction = 'undo' \
          and (c.ended_at is null or c.status = 'completed')) \
      else (select count(*) from (select from engine.saga c where c.parent_id = s.id and c.parent_step = s.step \
              and c.ended_at is null limit s.wakes_at_open + 1) open) <= s.wakes_at_open \
-         or s.wakes_at_failure and exists (select from engine.saga c where c.parent_id = s.id and c.parent_step = s.step \
+         or s.wakes_at_failure and exists (select from engine.saga c where c.parent_id = s.id \
+         and c.parent_step = s.step \
              and (c.parent_round = coalesce(s.round, 0) or c.ended_at > s.round_since) \
              and c.ended_at is not null and c.status <> 'completed' \
              and not exists (select from engine.saga n where n.parent_id = s.id and n.parent_step = s.step \
@@ -290,8 +325,8 @@ pub(crate) async fn forgotten(conn: &mut PgConnection, limit: i64) -> Result<Vec
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(limit).fetch_all(conn).await
 }
 
-/// Makes sagas due that undo their children, and of which a child has completed without having read that it is to be undone:
-/// it was told in vain, and is told again. Returns their ids and queues.
+/// Makes sagas due that undo their children, and of which a child has completed without having read that it is to be
+/// undone: it was told in vain, and is told again. Returns their ids and queues.
 pub(crate) async fn wake_to_tell_again(
     conn: &mut PgConnection,
     limit: i64,
@@ -301,7 +336,8 @@ pub(crate) async fn wake_to_tell_again(
              select s.id from engine.saga s \
              where s.waits_for = 'children' and s.direction = 'undo' and coalesce(s.due_at > clock_timestamp(), true) \
                  and exists ( \
-                     select from engine.saga c where c.parent_id = s.id and c.parent_step = s.step and c.status = 'completed' \
+                     select from engine.saga c where c.parent_id = s.id and c.parent_step = s.step \
+                     and c.status = 'completed' \
                          and not exists (select from engine.inbox i where i.saga_id = c.id and i.kind = 'cancel' \
                              and i.key = 'parent' and i.state = 'unread')) \
              order by s.id limit $1 for update of s skip locked) \

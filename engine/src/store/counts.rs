@@ -41,13 +41,18 @@ pub(crate) async fn queue_depths(pool: &PgPool) -> Result<Vec<QueueDepth>, sqlx:
         .collect())
 }
 
-/// Counts the sagas that wait for something besides their due time, by what they wait for.
+/// Counts the sagas that wait for something besides their due time, by what they wait for, and under `child_version`
+/// those of which a child waits for a version.
 pub(crate) async fn waiting_counts(pool: &PgPool) -> Result<Vec<WaitingCount>, sqlx::Error> {
     let rows: Vec<(String, i64, Option<f64>)> = sqlx::query_as(
         "select w.waits_for, w.sagas, extract(epoch from clock_timestamp() - ( \
-             select min(s.waits_since) from engine.saga s where s.waits_for = w.waits_for and s.waits_since is not null \
+             select min(s.waits_since) from engine.saga s where s.waits_for = w.waits_for \
+             and s.waits_since is not null \
          ))::float8 \
-         from (select waits_for, count(*) as sagas from engine.saga where waits_for is not null group by waits_for) w",
+         from (select waits_for, count(*) as sagas from engine.saga where waits_for is not null group by waits_for) w \
+         union all \
+         select 'child_version', count(distinct parent_id), null from engine.saga \
+             where waits_for = 'version' and parent_id is not null having count(*) > 0",
     )
     .fetch_all(pool)
     .await?;

@@ -25,7 +25,8 @@ pub(crate) struct InFlightRow {
     pub(crate) input: Json<Box<RawValue>>,
 }
 
-const COLUMNS: &str = "id, definition, graph_hash, step, status, direction, attempt, lost_attempts, in_doubt, cause, arms, round, epoch, \
+const COLUMNS: &str = "id, definition, graph_hash, step, status, direction, attempt, lost_attempts, in_doubt, cause, \
+     arms, round, epoch, \
      history_seq, lease_until is not null as leased, lease_owner is not null and lease_until is null as lost, input";
 
 /// Selects those of these sagas that are in flight, and children that have completed.
@@ -38,25 +39,84 @@ pub(crate) async fn sagas(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<I
     sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(ids).fetch_all(conn).await
 }
 
-/// Selects the descendants of these sagas that have completed and may still be undone: not those behind the pivot of their
-/// parent.
-pub(crate) async fn completed_descendants(
-    conn: &mut PgConnection,
-    ids: &[Uuid],
-) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar(
-        "select c.id from engine.saga c where c.root_id = any($1) and c.status = 'completed' and not exists ( \
-             select from engine.saga p join engine.graph g on g.hash = p.graph_hash \
-             cross join lateral jsonb_array_elements(g.graph -> 'steps') node \
-             where p.id = c.parent_id and node ->> 'name' = c.parent_step and node ->> 'placement' = 'after_pivot')",
-    )
-        .bind(ids)
-        .fetch_all(conn)
-        .await
+/// A list of ids that is read in pages, however long it is. It lasts until it is closed, or the
+/// transaction ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum IdList {
+    /// The sagas that are unfinished, or dead and not given up. Partial indexes find them all.
+    Unfinished,
+    /// Sagas that have completed and may still be undone.
+    Undoable,
 }
 
-/// Selects the ids of the sagas of a graph that are in flight: first those that are running, that nobody holds and that are
-/// not in doubt, each kind the oldest first. Partial indexes find them all.
+impl IdList {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unfinished => "in_flight_unfinished",
+            Self::Undoable => "in_flight_undoable",
+        }
+    }
+}
+
+/// Opens [`IdList::Unfinished`], in the caller's transaction.
+pub(crate) async fn open_unfinished(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "declare in_flight_unfinished no scroll cursor for \
+             select id from engine.saga where due_at is not null \
+             union select id from engine.saga where lease_until is not null \
+             union select id from engine.saga where waits_for is not null \
+             union select id from engine.saga where status = 'dead' and ended_at is null",
+    )
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Opens [`IdList::Undoable`], in the caller's transaction: the children of these unfinished sagas that have completed,
+/// and those of such children, but none behind the pivot of its parent, or of a parent that is past its pivot.
+pub(crate) async fn open_undoable(conn: &mut PgConnection, unfinished: &[Uuid]) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "declare in_flight_undoable no scroll cursor for \
+         with recursive behind (hash, step) as materialized ( \
+             select g.hash, node ->> 'name' \
+             from engine.graph g cross join lateral jsonb_array_elements(g.graph -> 'steps') node \
+             where node ->> 'placement' = 'after_pivot' \
+         ), undoable (id, graph_hash) as ( \
+             select c.id, c.graph_hash from engine.saga p join engine.saga c on c.parent_id = p.id \
+             where p.id = any($1) and c.status = 'completed' \
+                 and (p.direction = 'undo' \
+                     or not exists (select from behind b where b.hash = p.graph_hash and b.step = p.step)) \
+                 and not exists (select from behind b where b.hash = p.graph_hash and b.step = c.parent_step) \
+             union all \
+             select c.id, c.graph_hash from undoable p join engine.saga c on c.parent_id = p.id \
+             where c.status = 'completed' \
+                 and not exists (select from behind b where b.hash = p.graph_hash and b.step = c.parent_step) \
+         ) select id from undoable",
+    )
+    .bind(unfinished)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Reads the next ids of a list; none at its end.
+pub(crate) async fn next_ids(
+    conn: &mut PgConnection,
+    list: IdList,
+    limit: usize,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    let sql = format!("fetch forward {limit} from {}", list.name());
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).persistent(false).fetch_all(conn).await
+}
+
+/// Closes a list.
+pub(crate) async fn close_ids(conn: &mut PgConnection, list: IdList) -> Result<(), sqlx::Error> {
+    let sql = format!("close {}", list.name());
+    sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(false).execute(conn).await.map(drop)
+}
+
+/// Selects the ids of the sagas of a graph that are in flight: first those that are running, that nobody holds and that
+/// are not in doubt, each kind the oldest first. Partial indexes find them all.
 pub(crate) async fn ids_of_graph(
     conn: &mut PgConnection,
     hash: &str,
@@ -86,8 +146,9 @@ pub(crate) struct NewGraph<'a> {
     pub(crate) queue: &'a str,
 }
 
-/// Moves a saga, given by its id, epoch and history number, to another graph and its queue. One that waited for a process which knows its
-/// graph is due at once. Returns whether it still was as given; fails if another transaction holds it.
+/// Moves a saga, given by its id, epoch and history number, to another graph and its queue. One that waited for a
+/// process which knows its graph is due at once. Returns whether it still was as given; fails if another transaction
+/// holds it.
 pub(crate) async fn move_saga(
     conn: &mut PgConnection,
     (id, epoch, history_seq): (Uuid, i64, i32),

@@ -172,13 +172,15 @@ impl SagaRow {
     }
 }
 
-pub(super) const SAGA_COLUMNS: &str = "id, definition, graph_hash, queue, status, step, direction, business_key, attempt, \
+pub(super) const SAGA_COLUMNS: &str = "id, definition, graph_hash, queue, status, step, direction, business_key, \
+     attempt, \
      coalesce(lease_until, due_at) as due_at, deadline_at, lease_owner, epoch, error, cause, \
      (cancel is not null or exists (select from engine.inbox i \
          where i.saga_id = saga.id and i.state = 'unread' and i.kind = 'cancel')) as cancel_requested, \
      waits_for, wait_until, signal_name, arms, parent_id, root_id, parent_step, parent_round, parent_position, depth, \
      created_at, ended_at, \
-     (select jsonb_build_object('done', p.done, 'total', p.total, 'note', p.note, 'attempt', p.attempt, 'at', p.updated_at) \
+     (select jsonb_build_object('done', p.done, 'total', p.total, 'note', p.note, 'attempt', p.attempt, 'at', \
+     p.updated_at) \
          from engine.progress p where p.saga_id = saga.id and p.step = saga.step and p.direction = saga.direction \
              and saga.ended_at is null) as progress";
 
@@ -298,19 +300,22 @@ impl HistoryRow {
     }
 }
 
-/// Selects entries of a saga's history in order: those after the entry `$2`, at most `$3`. A call in progress comes last,
-/// as `started`.
+/// Selects entries of a saga's history in order: those after the entry `$2`, at most `$3`. A call in progress comes
+/// last, as `started`.
 ///
 /// The runs of the page are found first, so that a page of a long history does not read all of it.
-const HISTORY: &str = "select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, details, worker, epoch \
+const HISTORY: &str = "select seq, step, direction, outcome, attempt, started_at, duration_ms, output, error, \
+     details, worker, epoch \
          from (select min(seq) as first_run, max(seq) as last_run from ( \
              select seq from engine.history_run where saga_id = $1 and seq >= coalesce(( \
-                 select seq from engine.history_run where saga_id = $1 and seq <= $2::bigint + 1 order by seq desc limit 1), 0) \
+                 select seq from engine.history_run where saga_id = $1 and seq <= $2::bigint + 1 \
+                 order by seq desc limit 1), 0) \
              order by seq limit $3) runs) page \
          join engine.history on run between first_run and last_run where saga_id = $1 and seq > $2 \
          union all \
          select history_seq + 1, step, direction, 'started', attempt, coalesce(claimed_at, now()), \
-             coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, null, lease_owner, epoch \
+             coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, null, \
+             lease_owner, epoch \
          from engine.saga where id = $1 and lease_owner is not null and history_seq + 1 > $2 \
          order by seq limit $3";
 
@@ -371,7 +376,8 @@ pub(crate) async fn latest_attempts(
          join engine.history on run >= first_run where saga_id = $1 and step = $2 and direction = 'action' \
          union all \
          select history_seq + 1, step, direction, 'started', attempt, coalesce(claimed_at, now()), \
-             coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, null, lease_owner, \
+             coalesce(extract(epoch from clock_timestamp() - claimed_at) * 1000, 0)::bigint, null, null, null, \
+             lease_owner, \
              epoch \
          from engine.saga where id = $1 and step = $2 and direction = 'action' and lease_owner is not null \
          order by seq desc limit $3",

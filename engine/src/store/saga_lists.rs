@@ -4,6 +4,7 @@
 //!   are indexed by definition and time, and name their sagas. A time without a definition is looked up for each
 //!   definition, and there are few.
 //! - The statuses that few sagas have are in partial indexes, so the status is written into the statement.
+//! - Children, and the sagas of a tree, are found by their parent or root, and then sorted.
 //! - Running sagas are mostly among the newest; the others are those that are due, leased or wait, by three partial
 //!   indexes. So it is with those that have not moved for a time, among the newest that were started before it.
 
@@ -68,9 +69,9 @@ macro_rules! moving {
 /// The ids of all sagas that are not at rest.
 const MOVING: &str = moving!();
 
-/// SQL that selects the id, definition and input of all sagas that have not ended: those that run, wait, are undone, or are
-/// dead and wait for an operator. Partial indexes lead to them, however many sagas there are. It stands in a subquery, for
-/// lists of what these sagas have not settled yet.
+/// SQL that selects the id, definition and input of all sagas that have not ended: those that run, wait, are undone, or
+/// are dead and wait for an operator. Partial indexes lead to them, however many sagas there are. It stands in a
+/// subquery, for lists of what these sagas have not settled yet.
 pub const UNSETTLED_SAGAS: &str = concat!(
     "select id, definition, input from engine.saga where id in (",
     moving!(),
@@ -85,7 +86,8 @@ const MOVED_AT: &str = "coalesce((select r.started_at \
      order by r.seq desc limit 1), saga.created_at)";
 
 /// Whether a saga sleeps, or waits for a signal or for its children, and nothing has made it due yet.
-const IN_WAIT: &str = "coalesce(waits_for in ('sleep', 'signal') and due_at > now() or waits_for = 'children' and coalesce(due_at > now(), true), false)";
+const IN_WAIT: &str = "coalesce(waits_for in ('sleep', 'signal') and due_at > now() or waits_for = 'children' \
+     and coalesce(due_at > now(), true), false)";
 
 /// Selects sagas, the newest first: by their ids, or by their start if the list is [by time](SagaFilter::is_by_time).
 pub(crate) async fn sagas(
@@ -122,7 +124,8 @@ fn among_newest(filter: &SagaFilter, page: Page) -> QueryBuilder<Postgres> {
         query.push(" and id < ").push_bind(after);
     }
     if let Some(stuck) = filter.stuck_for {
-        // Ids are times: those that begin with the latest time at which such a saga can have been started, and earlier ones.
+        // Ids are times: those that begin with the latest time at which such a saga can have been started, and earlier
+        // ones.
         query.push(" and id < (lpad(to_hex(greatest(extract(epoch from ");
         push_ago(&mut query, stuck);
         query.push(") * 1000, 0)::bigint), 12, '0') || repeat('f', 20))::uuid");
@@ -136,7 +139,8 @@ fn among_newest(filter: &SagaFilter, page: Page) -> QueryBuilder<Postgres> {
 /// `by_status`: from the sagas in the status, to which an index leads, whatever else the filter says.
 fn all(filter: &SagaFilter, page: Page, by_status: bool) -> QueryBuilder<Postgres> {
     let is_by_time = filter.is_by_time();
-    let is_by_start = is_by_time && !by_status;
+    let is_of_tree = filter.parent.is_some() || filter.root.is_some();
+    let is_by_start = is_by_time && !by_status && !is_of_tree;
     let of_each_definition = is_by_start && filter.definition.is_none();
     let mut query = QueryBuilder::new("");
     if of_each_definition {
@@ -146,6 +150,7 @@ fn all(filter: &SagaFilter, page: Page, by_status: bool) -> QueryBuilder<Postgre
     match &filter.definition {
         Some(definition) if is_by_start => query.push(BY_START).push_bind(definition.clone()).push(") saga"),
         None if is_by_start => query.push(BY_START).push("owner.name) saga"),
+        _ if is_of_tree => push_tree(&mut query, filter),
         _ => query.push(BY_ID),
     };
     query.push(" where true");
@@ -166,12 +171,33 @@ fn all(filter: &SagaFilter, page: Page, by_status: bool) -> QueryBuilder<Postgre
     query
 }
 
+/// The children of the saga that the filter names, or else its tree, with the columns of [`BY_START`]. `offset 0` has them
+/// found by an index of their own: the planner would look for them among all newer sagas.
+fn push_tree<'a>(
+    query: &'a mut QueryBuilder<Postgres>,
+    filter: &SagaFilter,
+) -> &'a mut QueryBuilder<Postgres> {
+    query.push("(select saga.*, created_at as started_at from engine.saga saga where ");
+    match (filter.parent, filter.root) {
+        (Some(parent), _) => query.push("parent_id = ").push_bind(parent.0),
+        (None, root) => {
+            let root = root.map(|root| root.0);
+            query.push("root_id = ").push_bind(root);
+            query
+                .push(" union all select saga.*, created_at from engine.saga saga where id = ")
+                .push_bind(root)
+        }
+    };
+    query.push(" offset 0) saga")
+}
+
 /// Whether a partial index leads to the few sagas that can be in the list, in no order of time.
 fn is_indexed_by_status(filter: &SagaFilter) -> bool {
     is_unfinished(filter) || matches!(filter.status, Some(Status::Compensating | Status::Dead))
 }
 
-/// Whether few sagas have the status of the list. An index leads to all that were compensated, and there may be any number.
+/// Whether few sagas have the status of the list. An index leads to all that were compensated, and there may be any
+/// number.
 async fn is_among_few(conn: &mut PgConnection, filter: &SagaFilter) -> Result<bool, sqlx::Error> {
     if filter.status != Some(Status::Compensated) || !filter.is_by_time() {
         return Ok(false);
@@ -184,8 +210,8 @@ async fn is_among_few(conn: &mut PgConnection, filter: &SagaFilter) -> Result<bo
     .await
 }
 
-/// Begins after a saga in the order of the list. If that one was deleted since, the time in its id stands for that of its
-/// start.
+/// Begins after a saga in the order of the list. If that one was deleted since, the time in its id stands for that of
+/// its start.
 fn push_after(query: &mut QueryBuilder<Postgres>, after: Uuid, is_by_time: bool) {
     if is_by_time {
         let (seconds, nanos) = after.get_timestamp().map(|time| time.to_unix()).unwrap_or_default();
@@ -224,7 +250,10 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &SagaFilter) {
         query.push_bind(key.clone()).push(")");
     }
     if let Some(parent) = filter.parent {
-        query.push(" and id in (select id from engine.saga where parent_id = ").push_bind(parent.0).push(")");
+        query.push(" and parent_id = ").push_bind(parent.0);
+    }
+    if let Some(root) = filter.root {
+        query.push(" and (root_id = ").push_bind(root.0).push(" or id = ").push_bind(root.0).push(")");
     }
     if let Some(time) = filter.created_after {
         query.push(" and started_at > ").push_bind(time);

@@ -4,9 +4,12 @@ mod builds;
 mod compensates;
 mod each;
 mod ends;
+mod entries;
 mod hostile;
 mod late;
+mod results;
 mod rounds;
+mod versions;
 
 use std::sync::{
     Arc,

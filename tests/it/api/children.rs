@@ -67,7 +67,10 @@ async fn a_parent_counts_its_children_and_lists_them_and_they_name_it() {
     let parent = body(shop.get(&format!("/api/workflows/{id}")).await, 200).await;
     assert_eq!(
         parent["children"],
-        json!([{"step": "bottles", "open": 0, "completed": 7, "compensated": 0, "given_up": 0}])
+        json!([{
+            "step": "bottles", "open": 0, "completed": 7, "compensated": 0, "given_up": 0, "wait_for_version": 0,
+            "missing_graphs": []
+        }])
     );
     assert_eq!((&parent["status"], &parent["parent"]), (&json!("completed"), &Value::Null));
     let path = format!("/api/workflows?parent={id}&limit=5");
@@ -84,6 +87,73 @@ async fn a_parent_counts_its_children_and_lists_them_and_they_name_it() {
     assert_eq!((&place["workflow_id"], &place["root_id"]), (&json!(id), &json!(id)));
     assert_eq!((&place["step"], &place["round"], &place["depth"]), (&json!("bottles"), &json!(0), &json!(1)));
     problem(shop.get("/api/workflows?parent=me").await, 400, "invalid-parameter").await;
+    let tree = body(shop.get(&format!("/api/workflows?root={id}&limit=100")).await, 200).await;
+    assert_eq!(tree["items"].as_array().unwrap().len(), 8, "the topmost one and its children");
+    problem(shop.get("/api/workflows?root=me").await, 400, "invalid-parameter").await;
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn what_the_children_of_a_step_gave_is_read_in_pages() {
+    let mut shop = TestApi::with(generous_limits(), Workers::Running, definitions()).await;
+    let id = fill(&shop, json!({"bottles": 7, "broken": 6})).await;
+    let path = format!("/api/workflows/{id}/children/bottles");
+    let first = body(shop.get(&format!("{path}?limit=5")).await, 200).await;
+    let places = |page: &Value| -> Vec<(u64, String)> {
+        let items = page["items"].as_array().unwrap().iter();
+        let place =
+            |item: &Value| (item["position"].as_u64().unwrap(), item["status"].as_str().unwrap().to_owned());
+        items.map(place).collect()
+    };
+    let compensated = |nth: u64| (nth, "compensated".to_owned());
+    assert_eq!(places(&first), [0, 1, 2, 3, 4].map(compensated));
+    assert_eq!(first["items"][0]["cause"]["kind"], "parent");
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let last = body(shop.get(&format!("{path}?limit=5&cursor={cursor}")).await, 200).await;
+    assert_eq!((places(&last), &last["next_cursor"]), ([5, 6].map(compensated).to_vec(), &Value::Null));
+    assert_eq!(last["items"][1]["cause"]["failure"]["code"], "broken");
+    assert_eq!(last["items"][1]["definition"], "fill-bottle");
+
+    let other = body(shop.get(&format!("/api/workflows/{id}/children/corks")).await, 200).await;
+    assert_eq!(other["items"], json!([]));
+    let elsewhere = format!("/api/workflows/{id}/children/corks?cursor={cursor}");
+    problem(shop.get(&elsewhere).await, 400, "invalid-cursor").await;
+    problem(shop.get(&format!("{path}?limit=201")).await, 400, "invalid-parameter").await;
+    problem(shop.get(&format!("{path}?status=dead")).await, 400, "invalid-parameter").await;
+    problem(shop.get("/api/workflows/me/children/bottles").await, 400, "invalid-parameter").await;
+    let nobody = "/api/workflows/0199f3a0-0000-7000-8000-000000000000";
+    problem(shop.get(&format!("{nobody}/children/bottles")).await, 404, "not-found").await;
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_tree_is_counted_from_any_of_its_workflows() {
+    let mut shop = TestApi::with(generous_limits(), Workers::Running, definitions()).await;
+    let id = fill(&shop, json!({"bottles": 4, "broken": 3})).await;
+    let children = body(shop.get(&format!("/api/workflows?parent={id}")).await, 200).await;
+    for member in [&json!(id), &children["items"][2]["workflow_id"]] {
+        let path = format!("/api/workflows/{}/tree", member.as_str().unwrap());
+        let tree = body(shop.get(&path).await, 200).await;
+        assert_eq!((&tree["root"]["workflow_id"], &tree["descendants"]), (&json!(id), &json!(4)));
+        assert_eq!(
+            tree["steps"],
+            json!([{
+                "depth": 1, "parent_definition": "fill-crate", "step": "bottles", "definition": "fill-bottle",
+                "running": 0, "compensating": 0, "dead": 0, "completed": 0, "compensated": 4, "given_up": 0,
+                "wait_for_version": 0
+            }])
+        );
+        // The others were undone because of it.
+        let in_need: Vec<_> = tree["in_need"].as_array().unwrap().iter().collect();
+        assert_eq!(in_need.len(), 1);
+        assert_eq!(in_need[0]["cause"]["failure"]["code"], "broken");
+    }
+    let alone = body(shop.get("/api/workflows?definition=fill-bottle&limit=1").await, 200).await;
+    problem(shop.get("/api/workflows/me/tree").await, 400, "invalid-parameter").await;
+    let of = alone["items"][0]["workflow_id"].as_str().unwrap().to_owned();
+    problem(shop.get(&format!("/api/workflows/{of}/tree?limit=3")).await, 400, "invalid-parameter").await;
+    let nobody = "/api/workflows/0199f3a0-0000-7000-8000-000000000000/tree";
+    problem(shop.get(nobody).await, 404, "not-found").await;
     shop.close().await;
 }
 

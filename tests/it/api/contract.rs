@@ -269,6 +269,9 @@ async fn notifications_and_workflows(walk: &mut Walk) {
         json!({"definition": "bill", "business_key": "b-3", "name": "payment", "message": {"amount": 1}});
     walk.post("/api/signals", signal, 202).await;
     walk.get("/api/workflows").await;
+    for below in ["tree", "signals", "children/bottles"] {
+        walk.get(&format!("{bill}/{below}")).await;
+    }
     walk.get("/api/workflow-definitions").await;
     walk.get("/api/workflow-definitions/place-order").await;
 }

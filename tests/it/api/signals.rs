@@ -176,3 +176,95 @@ async fn a_definition_says_what_its_steps_wait_for_and_a_waiting_workflow_is_not
     body(shop.post(&format!("{path}/cancel"), &json!({"reason": "paid in cash"})).await, 202).await;
     shop.close().await;
 }
+
+#[tokio::test]
+async fn the_signals_of_a_workflow_are_listed_with_how_far_each_has_come() {
+    let mut shop = TestApi::with(generous_limits(), Workers::None, vec![bill()]).await;
+    let start = async |key: &str| {
+        let start = json!({"definition": "bill", "input": {"customer": "ada"}, "business_key": key});
+        let started = body(shop.post("/api/workflows", &start).await, 202).await;
+        format!("/api/workflows/{}", started["workflow_id"].as_str().unwrap())
+    };
+    let (path, other) = (start("b-7").await, start("b-8").await);
+    assert_eq!(body(shop.get(&format!("{path}/signals")).await, 200).await["items"], json!([]));
+    for (key, amount) in [("p-1", 5), ("p-2", 6)] {
+        let signal = json!({"message": {"amount": amount}, "key": key});
+        body(shop.post(&format!("{path}/signals/payment"), &signal).await, 202).await;
+    }
+    let buffered = body(shop.get(&format!("{path}/signals")).await, 200).await;
+    assert_eq!(
+        (&buffered["items"][1]["state"], &buffered["items"][1]["settled_at"]),
+        (&json!("buffered"), &Value::Null)
+    );
+    shop.start_workers();
+    ended(&shop, &path).await;
+    let first = body(shop.get(&format!("{path}/signals?limit=1")).await, 200).await;
+    let signal = &first["items"][0];
+    assert_eq!((&signal["name"], &signal["key"]), (&json!("payment"), &json!("p-1")));
+    assert_eq!((&signal["state"], &signal["history_seq"]), (&json!("consumed"), &json!(1)));
+    assert!(signal["settled_at"].is_string() && signal["sender"].is_string(), "{signal}");
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let second = body(shop.get(&format!("{path}/signals?limit=1&cursor={cursor}")).await, 200).await;
+    assert_eq!(
+        (&second["items"][0]["key"], &second["items"][0]["state"]),
+        (&json!("p-2"), &json!("too_late"))
+    );
+    assert_eq!(second["next_cursor"], Value::Null);
+    assert!(!first.to_string().contains("amount"), "messages are not listed");
+    problem(shop.get(&format!("{other}/signals?cursor={cursor}")).await, 400, "invalid-cursor").await;
+    problem(shop.get(&format!("{path}/signals?limit=0")).await, 400, "invalid-parameter").await;
+    problem(shop.get("/api/workflows/me/signals").await, 400, "invalid-parameter").await;
+    let nobody = "/api/workflows/0199f3a0-0000-7000-8000-000000000000/signals";
+    problem(shop.get(nobody).await, 404, "not-found").await;
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_workflow_is_started_with_a_signal_or_neither_is_stored() {
+    let mut shop = shop().await;
+    let start = |signal: Value, key: &str| {
+        let input = json!({"customer": "ada"});
+        json!({"definition": "bill", "input": input, "business_key": key, "signal": signal})
+    };
+    let paid = json!({"name": "payment", "message": {"amount": 12}, "key": "p-1"});
+    let started = body(shop.post("/api/workflows", &start(paid.clone(), "b-9")).await, 202).await;
+    let path = format!("/api/workflows/{}", started["workflow_id"].as_str().unwrap());
+    assert_eq!(ended(&shop, &path).await[1]["output"], 12);
+    let signals = body(shop.get(&format!("{path}/signals")).await, 200).await;
+    assert_eq!((&signals["items"][0]["key"], signals["items"].as_array().unwrap().len()), (&json!("p-1"), 1));
+    // The workflow of that key gets it, if there is one.
+    let again = body(shop.post("/api/workflows", &start(paid, "b-9")).await, 202).await;
+    assert_eq!(again["workflow_id"], started["workflow_id"]);
+
+    let wrong = json!({"name": "payment", "message": {"amount": "much"}});
+    problem(shop.post("/api/workflows", &start(wrong, "b-10")).await, 422, "refused").await;
+    let unknown = json!({"name": "approval", "message": {"amount": 1}});
+    problem(shop.post("/api/workflows", &start(unknown, "b-10")).await, 422, "refused").await;
+    let nameless = json!({"message": {"amount": 1}});
+    problem(shop.post("/api/workflows", &start(nameless, "b-10")).await, 422, "invalid-body").await;
+    let none = body(shop.get("/api/workflows?business_key=b-10").await, 200).await;
+    assert_eq!(none["items"], json!([]));
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn signals_that_no_workflow_has_taken_are_counted_with_the_age_of_the_oldest() {
+    let mut shop = TestApi::with(generous_limits(), Workers::None, vec![bill()]).await;
+    let start = json!({
+        "definition": "bill", "input": {"customer": "ada"}, "signal": {"name": "payment", "message": {"amount": 1}}
+    });
+    body(shop.post("/api/workflows", &start).await, 202).await;
+    let earlier = "update engine.inbox set created_at = created_at - interval '1 hour'";
+    sqlx::query(earlier).execute(&shop.owner_pool().await).await.unwrap();
+    let metrics = shop.get("/metrics").await.text().await.unwrap();
+    let figure = |name: &str| -> f64 {
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap_or_else(|| panic!("{name}: {metrics}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(figure("sagaline_signals_kept{signal=\"payment\",state=\"buffered\"}") >= 1.0);
+    assert!(figure("sagaline_signals_kept_oldest_seconds{signal=\"payment\"}") >= 3600.0);
+    shop.close().await;
+}

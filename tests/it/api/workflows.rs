@@ -174,7 +174,8 @@ async fn workflows_are_filtered_by_definition_status_start_time_and_being_stuck(
         "update engine.saga set created_at = now() - interval '10 minutes' where id = $1::uuid",
         "insert into engine.start_batch select definition, created_at, array[id] from engine.saga where id = $1::uuid",
         "update engine.history_run set started_at = now() - interval '10 minutes' where saga_id = $1::uuid",
-        "insert into engine.history_run (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, epoch)
+        "insert into engine.history_run (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, \
+             epoch)
          select id, history_seq + 1, step, direction, 'retry', 1, now(), 0, epoch from engine.saga where id = $1::uuid",
     ];
     for statement in late {
@@ -210,4 +211,41 @@ async fn workflows_are_filtered_by_definition_status_start_time_and_being_stuck(
         assert_eq!(found, expected, "{filter}");
     }
     problem(shop.get("/api/workflows?stuck_for_s=-1").await, 400, "invalid-parameter").await;
+}
+
+#[tokio::test]
+async fn a_definition_lists_its_graphs_with_their_workflows_and_the_processes_that_know_them() {
+    let shop = TestApi::with_workers().await;
+    shop.engine.store_graphs().await.unwrap();
+    super::contract::store_earlier_graph(shop.engine.pool(), "g1:0").await;
+    sqlx::query("update engine.graph set first_seen_at = now() - interval '1 day' where hash = 'g1:0'")
+        .execute(&shop.owner_pool().await)
+        .await
+        .unwrap();
+    shop.stock("TEA-1", 10).await;
+    let order = shop.order("TEA-1", 1).await;
+    let workflow = order["workflow_id"].as_str().unwrap();
+    sqlx::query(
+        "update engine.saga set graph_hash = 'g1:0', status = 'running', waits_for = 'version', ended_at = null, \
+             result = null where id = $1::uuid",
+    )
+    .bind(workflow)
+    .execute(&shop.owner_pool().await)
+    .await
+    .unwrap();
+    let known = "select exists (select from engine.process where queues <> '{}')";
+    while !sqlx::query_scalar::<_, bool>(known).fetch_one(shop.engine.pool()).await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    let definition = body(shop.get("/api/workflow-definitions/place-order").await, 200).await;
+    let [newest, earlier] = definition["graphs"].as_array().unwrap().as_slice() else {
+        panic!("{definition}")
+    };
+    assert_eq!(newest["graph_hash"], definition["graph_hash"]);
+    assert_eq!((&newest["workflows"], &newest["known_by"]), (&json!(0), &json!(1)));
+    let process = &newest["processes"][0];
+    assert_eq!((&process["worker"], &process["works"]), (&json!(shop.engine.worker()), &json!(true)));
+    assert_eq!((&earlier["graph_hash"], &earlier["workflows"]), (&json!("g1:0"), &json!(1)));
+    assert_eq!((&earlier["known_by"], &earlier["processes"]), (&json!(0), &json!([])));
+    problem(shop.get("/api/workflow-definitions/no-such").await, 404, "not-found").await;
 }

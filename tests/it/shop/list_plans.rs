@@ -82,6 +82,11 @@ async fn filled() -> (Database, Uuid) {
          update engine.saga set status = 'dead', ended_at = null where id = (select id from engine.saga order by id offset 9 limit 1);
          update engine.saga set status = 'running', waits_for = 'version', ended_at = null
              where id = (select id from engine.saga order by id offset 19 limit 1);
+         update engine.saga s set parent_id = '{some}', root_id = '{some}', parent_step = 'each', parent_round = 0,
+                 parent_position = old.nth, depth = 1
+             from (select id, row_number() over (order by id) as nth
+                 from (select id from engine.saga order by id offset 100 limit 30) oldest) old
+             where s.id = old.id;
          insert into engine.dead_job (id, saga_id, definition, queue, step, direction, attempts, error, errors, payload,
                  first_failed_at, resolution, resolved_at)
              select ('0198c0de-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, gen_random_uuid(),
@@ -151,6 +156,8 @@ fn cases(some: Uuid, middle: DateTime<Utc>, key: &str) -> Vec<Case> {
         sagas(status(Status::Completed), 50),
         sagas(SagaFilter { status: Some(Status::Compensated), ..definition("place-order") }, 0),
         sagas(SagaFilter { business_key: Some(key.into()), ..all() }, 1),
+        sagas(SagaFilter { parent: Some(engine::SagaId(some)), ..all() }, 30),
+        sagas(SagaFilter { root: Some(engine::SagaId(some)), ..all() }, 31),
         sagas(SagaFilter { created_before: Some(middle), ..all() }, 50),
         sagas(SagaFilter { created_after: Some(middle), ..all() }, 50),
         sagas(SagaFilter { created_before: Some(middle), ..definition("deliver-notification") }, 50),

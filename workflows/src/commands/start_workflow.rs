@@ -1,6 +1,6 @@
 //! Starts sagas of any definition at a person's request, with an audit record.
 
-use engine::{NewSaga, SagaId, StartError, Started, StepError};
+use engine::{NewSaga, SagaId, Signal, StartError, Started, StepError};
 use serde_json::{Value, json};
 
 use super::shop::Shop;
@@ -31,12 +31,14 @@ pub struct WorkflowStart<'a> {
     pub input: Value,
     /// Its business key.
     pub business_key: Option<&'a str>,
+    /// A signal that is sent with the start, to it or to the existing one with this business key.
+    pub signal: Option<Signal>,
     /// The W3C `traceparent` that it joins.
     pub trace: Option<String>,
 }
 
-/// Starts a saga, and records in the same commit who asked for it. The subject of the record is the order that the input
-/// names, or else the saga. A refused start gets no record, and a saga that exists already gets no second one.
+/// Starts a saga, and records in the same commit who asked for it. The subject of the record is the order that the
+/// input names, or else the saga. A refused start gets no record, and a saga that exists already gets no second one.
 ///
 /// # Errors
 /// See [`StartWorkflowError`].
@@ -49,11 +51,15 @@ pub async fn start_workflow(
     by: impl Into<AuditActor<'_>>,
 ) -> Result<Started, StartWorkflowError> {
     let by = by.into();
-    let WorkflowStart { saga_id, definition, mut input, business_key, trace } = start;
+    let WorkflowStart { saga_id, definition, mut input, business_key, signal, trace } = start;
     set_actor(definition, &mut input, by.actor);
     let saga = NewSaga::untyped(definition, &input).id(saga_id).trace(trace);
     let saga = match business_key {
         Some(key) => saga.business_key(key),
+        None => saga,
+    };
+    let saga = match signal {
+        Some(signal) => saga.signal(signal.sender(by.actor)),
         None => saga,
     };
     let mut tx = shop.pool().begin().await?;

@@ -2,16 +2,18 @@
 
 use axum::extract::State;
 use engine::DeadJobId;
-use http::StatusCode;
 
-use super::{body::DeadJobDiscard, bulk::discard_mode, response::answer};
+use super::{
+    body::DeadJobDiscard,
+    bulk::discard_mode,
+    response::{DiscardedWorkflow, discarded, discarded_example},
+};
 use crate::{
     extract::{Actor, IdPath, JsonBody, NoQuery, check_reason},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
-    resources::workflows::body::{Workflow, example},
     state::ApiState,
 };
 
@@ -20,10 +22,10 @@ problems!(DiscardProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, 
 /// Discard a dead job
 ///
 /// A workflow that can still compensate does so, as if it had been cancelled: everything it did is undone. A workflow
-/// past its point of no return ends as it is, `dead`. A workflow that died in an undo, or that has
-/// children that have not ended, is refused (409): retry it once
-/// the cause is fixed; or set `force`, and take care of what is not undone yourself. The audit records who did it and
-/// why.
+/// past its point of no return ends as it is, `dead`. A workflow that died in an undo, or that has children that have
+/// not ended, is refused (409): retry it once the cause is fixed; or set `force`, and take care of what is not undone
+/// yourself. Its children are then cancelled, but for those that are past their own point of no return: `left_children`
+/// counts both. The audit records who did it and why.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/{dead_job_id}/discard",
@@ -34,9 +36,9 @@ problems!(DiscardProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, 
         (
             status = 200,
             description = "The workflow of the dead job, which compensates (`compensating` or `compensated`) or has ended (`dead`)",
-            body = Workflow,
+            body = DiscardedWorkflow,
             headers(("Location" = String, description = "The workflow")),
-            example = json!(example())
+            example = json!(discarded_example())
         ),
         DiscardProblems
     )
@@ -54,5 +56,5 @@ pub(crate) async fn discard_dead_job(
     check_reason(&discard.reason)?;
     let (mode, by) = (discard_mode(discard.force), actor.audited_or("operator"));
     let done = state.engine().discard_dead_job(DeadJobId(id), mode, by, &discard.reason).await?;
-    answer(&state, StatusCode::OK, done.saga_id).await
+    discarded(&state, done).await
 }

@@ -23,14 +23,31 @@ pub(crate) struct NewWorkflow {
     /// The input, valid by the input schema of the definition.
     pub(crate) input: Value,
     /// Makes the start idempotent: a second start of this definition with the same key returns the first workflow. Once
-    /// that was deleted, the key is refused until a year after its end, unless set otherwise. Keys that the shop uses for
-    /// its own mails are reserved, and so is the id of an order as the key of a workflow for another order.
+    /// that was deleted, the key is refused until a year after its end, unless set otherwise. Keys that the shop uses
+    /// for its own mails are reserved, and so is the id of an order as the key of a workflow for another order.
     #[schema(
         min_length = 1,
         max_length = 200,
         pattern = "^(?!(order-(confirmed|rejected|cancelled|shipped)|sent):)[^\\u0000]*$"
     )]
     pub(crate) business_key: Option<String>,
+    /// A signal that is sent with the start, to the new workflow or to the one that has this business key. If it is
+    /// refused, so is the start, and the other way round.
+    pub(crate) signal: Option<StartSignal>,
+}
+
+/// A signal that is sent with the start of a workflow.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StartSignal {
+    /// The name of the signal.
+    #[schema(example = "payment-received", format = "searchable")]
+    pub(crate) name: String,
+    /// The message, valid by the `message_schema` of the step that waits for it.
+    pub(crate) message: Value,
+    /// Makes sending idempotent: the workflow takes one signal of this name and key, for as long as it is kept.
+    #[schema(min_length = 1, max_length = 200, pattern = "^[^\\u0000]*$", example = "payment-17")]
+    pub(crate) key: Option<String>,
 }
 
 /// Why a workflow is cancelled.
@@ -53,7 +70,8 @@ pub(crate) struct Workflow {
     /// What it gave; `null` until it has completed, and for definitions that give nothing.
     #[schema(value_type = Value)]
     pub(crate) result: Option<Value>,
-    /// How far its children are, for each step that has any. `/api/workflows?parent={workflow_id}` lists them.
+    /// How far its children are, for each step that has any. `/api/workflows/{workflow_id}/children/{step}` says what
+    /// each gave, `/api/workflows/{workflow_id}/tree` also counts theirs.
     pub(crate) children: Vec<WorkflowChildren>,
 }
 
@@ -69,6 +87,10 @@ pub(crate) struct WorkflowChildren {
     pub(crate) compensated: i64,
     /// How many died, and were given up.
     pub(crate) given_up: i64,
+    /// How many of the open ones wait for a process that knows their graph.
+    pub(crate) wait_for_version: i64,
+    /// The hashes of the graphs for which they wait, at most ten.
+    pub(crate) missing_graphs: Vec<String>,
 }
 
 /// The place of a workflow among the children of another.
@@ -115,9 +137,9 @@ pub(crate) struct ListedWorkflow {
     pub(crate) cause: Option<engine::Cause>,
     /// Whether a cancellation is pending.
     pub(crate) cancel_requested: bool,
-    /// What it waits for besides its due time, if no worker holds it: `sleep` (a time), `signal` (a message, or a time), `children` (their ends),
-    /// `version` (a process that knows its graph), `lock` (a lock that another transaction holds, or its turn at a step that
-    /// is slow). `null` if it waits for none of these. More may be added.
+    /// What it waits for besides its due time, if no worker holds it: `sleep` (a time), `signal` (a message, or a
+    /// time), `children` (their ends), `version` (a process that knows its graph), `lock` (a lock that another
+    /// transaction holds, or its turn at a step that is slow). `null` if it waits for none of these. More may be added.
     #[schema(example = "signal")]
     pub(crate) waits_for: Option<String>,
     /// When its sleep, or its wait for a signal, ends at the latest.
@@ -194,8 +216,10 @@ impl Workflow {
 }
 
 impl From<ChildrenOf> for WorkflowChildren {
-    fn from(ChildrenOf { step, open, completed, compensated, given_up }: ChildrenOf) -> Self {
-        Self { step, open, completed, compensated, given_up }
+    fn from(of: ChildrenOf) -> Self {
+        let ChildrenOf { step, open, completed, compensated, given_up, wait_for_version, missing_graphs } =
+            of;
+        Self { step, open, completed, compensated, given_up, wait_for_version, missing_graphs }
     }
 }
 

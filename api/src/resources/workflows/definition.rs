@@ -1,9 +1,11 @@
 //! The JSON of definitions: their graphs and their input schemas.
 
-use engine::{Definition, RetryPolicy, UndoKind};
+use chrono::{DateTime, Utc};
+use engine::{Definition, GraphProcess, KnownGraph, RetryPolicy, UndoKind};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::enums::{ChoiceArm, StepKind, StepPlacement, StepUndo};
 use crate::resources::page::list;
@@ -26,6 +28,64 @@ pub(crate) struct WorkflowDefinition {
     pub(crate) input_schema: Value,
 }
 
+/// A definition with the graphs that it has or had.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkflowDefinitionWithGraphs {
+    #[serde(flatten)]
+    pub(crate) definition: WorkflowDefinition,
+    /// The graphs that any process has told of under this name, at most fifty, the newest first.
+    pub(crate) graphs: Vec<WorkflowGraph>,
+}
+
+/// A graph of a definition: a workflow belongs to the one with which it was started.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkflowGraph {
+    pub(crate) graph_hash: String,
+    /// When a process first told of it.
+    pub(crate) first_seen_at: DateTime<Utc>,
+    /// How many of its workflows have not ended: they run, compensate, or are dead and not given up.
+    pub(crate) workflows: i64,
+    /// How many live processes know it.
+    pub(crate) known_by: i64,
+    /// The first of them, at most twenty.
+    pub(crate) processes: Vec<WorkflowProcess>,
+}
+
+/// A live process that knows a graph.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkflowProcess {
+    /// Its id, which histories name as the worker.
+    pub(crate) worker: Uuid,
+    pub(crate) host: String,
+    /// Its process id on that host.
+    pub(crate) pid: i32,
+    /// What it does, such as `serve` or `work`.
+    pub(crate) role: String,
+    pub(crate) version: String,
+    /// Whether it works on queues, and so moves workflows on.
+    pub(crate) works: bool,
+}
+
+impl From<KnownGraph> for WorkflowGraph {
+    fn from(KnownGraph { hash, first_seen_at, sagas, known_by, processes }: KnownGraph) -> Self {
+        let process = |GraphProcess { id, host, pid, role, version, works }| WorkflowProcess {
+            worker: id.0,
+            host,
+            pid,
+            role,
+            version,
+            works,
+        };
+        Self {
+            graph_hash: hash,
+            first_seen_at,
+            workflows: sagas,
+            known_by,
+            processes: processes.into_iter().map(process).collect(),
+        }
+    }
+}
+
 list!(WorkflowDefinitionList of WorkflowDefinition, "All definitions, by name.", "Always `null`: the list has no pages.");
 
 /// One step of a definition.
@@ -40,8 +100,8 @@ pub(crate) struct WorkflowStep {
     pub(crate) placement: engine::Placement,
     #[schema(value_type = StepUndo)]
     pub(crate) undo: engine::UndoKind,
-    /// The steps directly before this one. Behind a choice they are the last steps of its arms, and the choice itself if
-    /// one of them has no steps.
+    /// The steps directly before this one. Behind a choice they are the last steps of its arms, and the choice itself
+    /// if one of them has no steps.
     pub(crate) after: Vec<String>,
     /// What the step reads: `input`, or the names of earlier steps.
     pub(crate) reads: Vec<String>,
@@ -53,7 +113,8 @@ pub(crate) struct WorkflowStep {
     pub(crate) wait: Option<StepWait>,
     /// The workflows that the step starts and waits for; `null` for all but those with children.
     pub(crate) children: Option<StepChildren>,
-    /// The arm of a choice that the step is in; of nested ones the innermost. `null` for steps to which every workflow comes.
+    /// The arm of a choice that the step is in; of nested ones the innermost. `null` for steps to which every workflow
+    /// comes.
     pub(crate) arm: Option<StepArm>,
 }
 
@@ -163,6 +224,22 @@ fn retry(policy: &RetryPolicy) -> StepRetryPolicy {
 
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The example of a definition with its graphs.
+pub(super) fn example_with_graphs() -> Value {
+    let mut definition = example();
+    definition["graphs"] = json!([{
+        "graph_hash": "g1:9f6c2ab1d0e84c11",
+        "first_seen_at": "2026-11-22T10:00:00Z",
+        "workflows": 3,
+        "known_by": 1,
+        "processes": [{
+            "worker": "0199f3a0-0000-7000-8000-0000000000aa", "host": "worker-1", "pid": 17, "role": "work",
+            "version": "0.1.0", "works": true
+        }]
+    }]);
+    definition
 }
 
 /// The example in the OpenAPI document.

@@ -35,14 +35,17 @@ pub(crate) struct WorkflowQuery {
     business_key: Option<String>,
     /// Only the children of this workflow.
     parent: Option<Uuid>,
+    /// Only this workflow, which is nobody's child, and its descendants.
+    root: Option<Uuid>,
     /// Only those started after this time (RFC 3339).
     #[param(value_type = Option<DateTime<Utc>>)]
     created_after: Option<Timestamp>,
     /// Only those started before this time (RFC 3339).
     #[param(value_type = Option<DateTime<Utc>>)]
     created_before: Option<Timestamp>,
-    /// Only unfinished ones that have not moved for more than this many seconds: no step was done or undone. They wait (for
-    /// a worker, for a lock, for a service that is out of order, or because their queue is paused), or are tried in vain.
+    /// Only unfinished ones that have not moved for more than this many seconds: no step was done or undone. They wait
+    /// (for a worker, for a lock, for a service that is out of order, or because their queue is paused), or are tried
+    /// in vain.
     #[param(maximum = 31_536_000)]
     stuck_for_s: Option<u32>,
     /// `next_cursor` of the page before, with the same filter.
@@ -59,6 +62,7 @@ impl FromParams for WorkflowQuery {
             status: params.take("status"),
             business_key: params.text("business_key", 200),
             parent: params.take("parent"),
+            root: params.take("root"),
             created_after: params.take("created_after"),
             created_before: params.take("created_before"),
             stuck_for_s: params.number("stuck_for_s", 0..=MAX_STUCK_S),
@@ -73,8 +77,8 @@ impl FromParams for WorkflowQuery {
 /// Lists workflows, newest first, without their inputs.
 ///
 /// With several conditions (other than a definition and a time), with the status `running` or `completed`, or with
-/// `stuck_for_s`, the list may have to look at many workflows: few such lists are read at a time (503 `overloaded` beyond
-/// that), each for two seconds at most (503 `timeout`).
+/// `stuck_for_s`, the list may have to look at many workflows: few such lists are read at a time (503 `overloaded`
+/// beyond that), each for two seconds at most (503 `timeout`).
 #[utoipa::path(
     get,
     path = "/api/workflows",
@@ -94,6 +98,7 @@ pub(crate) async fn list_workflows(
         status: query.status,
         business_key: query.business_key,
         parent: query.parent.map(SagaId),
+        root: query.root.map(SagaId),
         created_after: query.created_after.map(Into::into),
         created_before: query.created_before.map(Into::into),
         stuck_for: query.stuck_for_s.map(|seconds| Duration::from_secs(seconds.into())),

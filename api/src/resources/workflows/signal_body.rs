@@ -1,13 +1,17 @@
 //! The JSON of signals.
 
-use engine::{Signal, SignalReceipt, SignalState};
+use chrono::{DateTime, Utc};
+use engine::{Signal, SignalReceipt, SignalState, SignalView};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::http::{JsonResponse, Problem, documented_enum::documented_enum};
+use crate::{
+    http::{JsonResponse, Problem, documented_enum::documented_enum},
+    resources::page::list,
+};
 
 /// A signal for a workflow.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -58,6 +62,48 @@ impl WorkflowSignalReceipt {
         let body = Self { workflow_id: saga_id.0, name, state, replayed };
         Ok(JsonResponse::new(status, &body)?.location(format!("/api/workflows/{saga_id}")))
     }
+}
+
+/// A signal that was sent to a workflow, without its message.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ListedSignal {
+    /// The name of the signal.
+    #[schema(example = "payment-received")]
+    name: String,
+    /// Its key; one that was made if the sender gave none.
+    #[schema(example = "payment-17")]
+    key: String,
+    #[schema(value_type = WorkflowSignalState)]
+    state: SignalState,
+    /// Who sent it, if that is known.
+    sender: Option<String>,
+    created_at: DateTime<Utc>,
+    /// When it was consumed, or found too late or unreadable; `null` while it is buffered.
+    settled_at: Option<DateTime<Utc>>,
+    /// The number of the entry of the history that consumed it.
+    history_seq: Option<i32>,
+}
+
+list!(WorkflowSignalList of ListedSignal, "A page of the signals of a workflow, oldest first.");
+
+impl From<SignalView> for ListedSignal {
+    fn from(signal: SignalView) -> Self {
+        let SignalView { id: _, name, key, state, sender, created_at, settled_at, history_seq } = signal;
+        Self { name, key, state, sender, created_at, settled_at, history_seq }
+    }
+}
+
+/// The example of a signal in a list.
+pub(super) fn listed_example() -> Value {
+    json!({
+        "name": "payment-received",
+        "key": "payment-17",
+        "state": "consumed",
+        "sender": "key:payments",
+        "created_at": "2026-11-22T10:00:00.000123Z",
+        "settled_at": "2026-11-22T10:00:00.005Z",
+        "history_seq": 2
+    })
 }
 
 /// An example in the OpenAPI document.

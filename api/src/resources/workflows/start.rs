@@ -9,8 +9,9 @@ use shop::{
 };
 
 use super::{
-    body::{NewWorkflow, Workflow, example},
+    body::{NewWorkflow, StartSignal, Workflow, example},
     load::{key_of_deleted, load},
+    signal_body::signal,
 };
 use crate::{
     extract::{Actor, JsonBody, NoQuery, Prefer, schema},
@@ -41,7 +42,8 @@ const MAX_BUSINESS_KEY_LEN: usize = 200;
 /// business key makes the start idempotent per definition, for a year after the end of its workflow unless set
 /// otherwise; an `Idempotency-Key` does so for 24 hours. The shop reserves the keys that it uses itself: the id of an
 /// order for placing and cancelling that order, `order-confirmed:…` and the like for its own mails. With `Prefer: wait`
-/// the response comes when the workflow has ended or needs an operator.
+/// the response comes when the workflow has ended or needs an operator. A `signal` is stored in the same transaction: a
+/// start that is refused stores neither.
 #[utoipa::path(
     post,
     path = "/api/workflows",
@@ -74,11 +76,13 @@ pub(crate) async fn start_workflow(
     state
         .idempotency()
         .run(key, "start_workflow", &bytes, async |id| {
+            let signal = new.signal.map(|StartSignal { name, message, key }| signal(&name, &message, key));
             let start = WorkflowStart {
                 saga_id: SagaId(id),
                 definition: &new.definition,
                 input: new.input,
                 business_key: new.business_key.as_deref(),
+                signal,
                 trace: state.trace_propagator().current(),
             };
             let started = commands::start_workflow(state.shop(), start, actor.audited_or("operator")).await;

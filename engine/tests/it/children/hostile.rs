@@ -4,6 +4,7 @@
 
 mod cancels;
 mod dead;
+mod dice;
 mod items;
 mod rounds;
 mod slow_rounds;
@@ -20,9 +21,10 @@ use std::{
 
 use engine::{
     Batch, CallError, CallStep, CancelOutcome, Cause, ChildEnd, DeadJobFilter, Definition, DiscardMode,
-    EachEnded, Engine, EngineBuilder, FinalStatus, ForwardOnly, Item, Joined, Outcome, Outcomes, Page,
-    Retention, Retry, Saga, SagaId, SagaName, Status, StatusChange, StatusObserver, StepError,
-    TransactionStep, Tx, UndoBatch, UndoCall, UndoItem, UndoOutcome, UndoOutcomes, UndoTransaction,
+    EachEnded, Engine, EngineBuilder, FinalStatus, ForwardOnly, Item, Joined, LeftChildren, Outcome,
+    Outcomes, Page, Retention, Retry, Saga, SagaId, SagaName, Status, StatusChange, StatusObserver,
+    StepError, TransactionStep, Tx, UndoBatch, UndoCall, UndoItem, UndoOutcome, UndoOutcomes,
+    UndoTransaction,
     testing::{end_waits, expire_leases, history_violations},
 };
 use schemars::JsonSchema;
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use self::dice::Dice;
 use super::{QUICK, children_of, fixtures, left_behind, story, waits_for_children};
 use crate::it::waits::{APPROVAL, Approval, LONG};
 
@@ -389,13 +392,4 @@ fn pair(world: &Arc<World>) -> Definition {
 
 fn pairs(pool: &PgPool, world: &Arc<World>) -> Process {
     Process::start(builder(pool).register(pair(world)).register(row(world)).register(slow(world)))
-}
-
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
 }
