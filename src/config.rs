@@ -125,6 +125,7 @@ impl Config {
             telemetry: TelemetryConfig::read(&mut read),
             embedded: EmbeddedConfig::read(&mut read),
         };
+        config.workers.check(&mut read);
         for (variable, meant) in misspelt::find(&lookup, names) {
             read.refuse_misspelt(variable, meant);
         }
@@ -206,6 +207,24 @@ mod tests {
             "ADMIN_EMAILS is `a@example.com, boss`",
         ] {
             assert!(text.contains(part), "`{part}` is missing in: {text}");
+        }
+    }
+
+    #[test]
+    fn the_time_for_a_payment_is_shorter_than_that_for_a_placement() {
+        assert_eq!(parse(&[]).unwrap().workers.payment_window, None);
+        let window = |window, ttl| {
+            let config = parse(&[("PAYMENT_WINDOW", window), ("RESERVATION_TTL", ttl)]);
+            config.map(|config| config.workers.payment_window).map_err(|error| error.to_string())
+        };
+        assert_eq!(window("10m", "15m"), Ok(Some(Duration::from_mins(10))));
+        assert_eq!(window("", "15m"), Ok(None));
+        for (given, ttl) in [("15m", ""), ("2h", "1h"), ("0s", "1h"), ("soon", "1h")] {
+            let error = window(given, ttl).unwrap_err();
+            assert!(
+                error.contains("PAYMENT_WINDOW is") && error.contains("shorter than RESERVATION_TTL"),
+                "{error}"
+            );
         }
     }
 

@@ -4,7 +4,7 @@
 -- The line `-- over:` before a query says which rows it starts from, so that a large database can be checked in parts:
 --
 --   unfinished  sagas that are unfinished or dead, and open dead jobs; partial indexes find them
---   ids         sagas, orders and notifications with ids from $1 up to, and not including, $2 (uuid)
+--   ids         sagas, orders, returns and notifications with ids from $1 up to, and not including, $2 (uuid)
 --   times       rows that were created from $1 up to, and not including, $2 (timestamptz)
 --   skus        products with SKUs after $1, up to and including $2 (text)
 --   all         whole tables; only a check of everything runs it
@@ -195,8 +195,8 @@ full join reservations r on r.order_id = l.order_id and r.sku = l.sku
 left join shop.orders o on o.order_id = coalesce(l.order_id, r.order_id) and o.order_id >= $1 and o.order_id < $2
 where o.order_id is null
    or (o.status in ('confirmed', 'processing') and (r.state is distinct from 'held' or r.quantity <> l.quantity))
-   or (o.status in ('shipped', 'delivered') and (r.state is distinct from 'consumed' or r.quantity <> l.quantity)
-       and not (r.state is null and o.status = 'delivered' and exists (
+   or (o.status in ('shipped', 'delivered', 'returned') and (r.state is distinct from 'consumed' or r.quantity <> l.quantity)
+       and not (r.state is null and o.status in ('delivered', 'returned') and exists (
          select from shop.pruning p where p.rows = 'reservations' and p.through >= o.updated_at)))
    or (o.status in ('rejected', 'cancelled') and r.state is not null and r.state <> 'released')
 union all
@@ -232,8 +232,13 @@ with settled as (
     from engine.saga c
     where c.id >= $1 and c.id < $2 and c.definition = 'cancel-order' and c.status = 'completed'
     union all
+    select r.order_id,
+           case when r.status = 'completed' then 'return-received:' else 'return-closed:' end || r.return_id, r.created_at
+    from shop.order_return r join engine.saga s on s.id = r.workflow_id
+    where r.return_id >= $1 and r.return_id < $2 and s.status in ('completed', 'compensated')
+    union all
     select o.order_id, 'order-shipped:' || o.order_id, o.created_at
-    from shop.orders o where o.order_id >= $1 and o.order_id < $2 and o.status in ('shipped', 'delivered')
+    from shop.orders o where o.order_id >= $1 and o.order_id < $2 and o.status in ('shipped', 'delivered', 'returned')
 )
 select format('order %s has no notification %s', t.order_id, coalesce(t.business_key, 'of any kind')) as violation
 from settled t
@@ -407,3 +412,82 @@ where c.id >= $1 and c.id < $2 and c.parent_position > 0 and c.parent_round = 0 
     select from engine.saga b
     where b.parent_id = c.parent_id and b.parent_step = c.parent_step and b.parent_round = 0
       and b.parent_position = c.parent_position - 1);
+
+-- name: 15 returns agree with their orders, their sagas and the stock
+-- over: ids
+select format('return %s is of order %s, which %s', r.return_id, r.order_id,
+              case when o.order_id is null then 'does not exist' else 'is ' || o.status end) as violation
+from shop.order_return r left join shop.orders o on o.order_id = r.order_id
+where r.return_id >= $1 and r.return_id < $2
+  and (o.order_id is null or o.status not in ('shipped', 'delivered', 'returned'))
+union all
+select format('return %s is %s, and no saga moves it', r.return_id, r.status)
+from shop.order_return r
+where r.return_id >= $1 and r.return_id < $2 and r.status in ('requested', 'approved', 'received') and not exists (
+    select from engine.saga s
+    where s.id = r.workflow_id
+      and (s.status in ('running', 'compensating') or s.status = 'dead' and s.ended_at is null))
+union all
+select format('return %s is %s, and of its lines %s say what has arrived', r.return_id, r.status, l.arrived)
+from shop.order_return r
+cross join lateral (
+    select count(*) as lines, count(l.received) as arrived from shop.return_line l where l.return_id = r.return_id) l
+where r.return_id >= $1 and r.return_id < $2
+  and (l.lines = 0 or l.arrived <> case when r.status in ('received', 'completed') then l.lines else 0 end)
+union all
+select format('return %s is %s at version %s, its timeline %s at %s with %s entries', r.return_id, r.status, r.version,
+              last.status, last.version, last.entries)
+from shop.order_return r
+left join lateral (
+    select t.status, t.version, count(*) over () as entries
+    from shop.return_timeline t where t.return_id = r.return_id order by t.version desc limit 1
+) last on true
+where r.return_id >= $1 and r.return_id < $2
+  and (r.status, r.version, r.version) is distinct from (last.status, last.version, last.entries);
+-- over: ids
+-- By the ids of the orders.
+with lines as (
+    select r.order_id, l.sku, sum(coalesce(l.received, l.quantity)) as taken,
+           coalesce(sum(l.received) filter (where r.status = 'completed'), 0) as back
+    from shop.order_return r join shop.return_line l on l.return_id = r.return_id
+    where r.order_id >= $1 and r.order_id < $2 and r.status not in ('rejected', 'expired', 'cancelled')
+    group by r.order_id, l.sku
+), units as (
+    select o.order_id, o.status, l.sku, l.quantity, coalesce(r.taken, 0) as taken, coalesce(r.back, 0) as back
+    from shop.orders o
+    cross join lateral (
+        select i.sku, sum(i.quantity) as quantity from shop.order_line i where i.order_id = o.order_id group by i.sku) l
+    left join lines r on r.order_id = o.order_id and r.sku = l.sku
+    where o.order_id >= $1 and o.order_id < $2
+      and (o.status = 'returned' or exists (select from shop.order_return r where r.order_id = o.order_id))
+)
+select format('order %s has %s of %s in its returns, and %s were ordered', u.order_id, u.taken, u.sku, u.quantity)
+       as violation
+from units u where u.taken > u.quantity
+union all
+select format('order %s has %s in its returns, which was not ordered', r.order_id, r.sku)
+from lines r where not exists (
+    select from shop.order_line i where i.order_id = r.order_id and i.sku = r.sku)
+union all
+select format('order %s is %s, and %s of its units are back', u.order_id, min(u.status), sum(u.back))
+from units u group by u.order_id having bool_and(u.back >= u.quantity) <> (min(u.status) = 'returned');
+-- over: skus
+with moved as (
+    select m.order_id, m.sku, sum(m.delta_on_hand) as units
+    from shop.stock_movement m where m.sku > $1 and m.sku <= $2 and m.kind = 'return'
+    group by m.order_id, m.sku
+)
+select format('of order %s %s of %s are in stock again, and by its returns %s', m.order_id, m.units, m.sku, l.units)
+       as violation
+from moved m
+cross join lateral (
+    select sum(l.restocked) as units
+    from shop.order_return r join shop.return_line l on l.return_id = r.return_id and l.sku = m.sku
+    where r.order_id = m.order_id and r.status = 'completed') l
+where m.units is distinct from l.units;
+-- over: all
+select format('return %s put %s of %s back to stock, and the ledger does not say so', r.return_id, l.restocked, l.sku)
+       as violation
+from shop.order_return r join shop.return_line l on l.return_id = r.return_id
+where r.status = 'completed' and l.restocked > 0 and not exists (
+    select from shop.stock_movement m where m.sku = l.sku and m.kind = 'return' and m.order_id = r.order_id);

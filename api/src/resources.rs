@@ -14,5 +14,6 @@ pub(crate) mod orders;
 mod page;
 pub(crate) mod products;
 pub(crate) mod queues;
+pub(crate) mod returns;
 mod versioned;
 pub(crate) mod workflows;

@@ -37,11 +37,17 @@ pub(super) fn engine_builder(
 ) -> Result<EngineBuilder, ExitError> {
     let settings = sagas::Settings {
         reservation_ttl: config.workers.reservation_ttl,
+        payment_window: config.workers.payment_window,
+        return_approval_window: config.workers.return_approval_window,
+        return_parcel_window: config.workers.return_parcel_window,
         admin_emails: config.mail.admin_emails.clone(),
         ..sagas::Settings::new(mailer.clone())
     };
-    let mut definitions = sagas::definitions(settings).map_err(anyhow::Error::from)?;
+    let mut definitions = sagas::definitions(settings.clone()).map_err(anyhow::Error::from)?;
+    let newest = definitions.len();
+    definitions.extend(sagas::earlier_definitions(settings).map_err(anyhow::Error::from)?);
     config.retries.apply(&mut definitions).map_err(ExitError::Unusable)?;
+    let earlier = definitions.split_off(newest);
     let builder = Engine::builder(pool)
         .lease(config.workers.lease)
         .max_payload(config.workers.max_payload)
@@ -51,6 +57,7 @@ pub(super) fn engine_builder(
     for definition in definitions {
         builder = builder.register(definition);
     }
+    builder = earlier.into_iter().fold(builder, EngineBuilder::also);
     if let Some(propagator) = propagator {
         builder = builder.trace_propagator(propagator);
     }

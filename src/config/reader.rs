@@ -195,6 +195,17 @@ impl<'a> Reader<'a> {
         self.value(setting, |text| duration::parse(text).filter(|duration| bounds.contains(duration)))
     }
 
+    /// A duration within bounds, if the variable is set.
+    pub(super) fn optional_duration(
+        &mut self,
+        setting: &Setting,
+        bounds: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        self.optional_parsed(setting, |text| {
+            duration::parse(text).filter(|duration| bounds.contains(duration))
+        })
+    }
+
     /// A duration with its unit, within bounds.
     pub(super) fn duration_with_unit(
         &mut self,

@@ -6,7 +6,7 @@ use devkit::postgres::{EmbeddedError, Search, StateDir};
 use shop::{AdminEmails, mail::SmtpSettings};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::{secret::SecretUrl, section_macro::section};
+use super::{reader::Reader, secret::SecretUrl, section_macro::section};
 
 const PORT: &str = "a port, 0 to 65535 (0 takes any free one)";
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -130,6 +130,20 @@ section! {
 /// The shortest lease in seconds. Tests with real processes use shorter ones, so that they need not wait.
 const SHORTEST_LEASE: u64 = if cfg!(feature = "testing") { 1 } else { engine::SHORTEST_LEASE.as_secs() };
 
+/// What the time for a payment should be.
+const PAYMENT_WINDOW: &str = "a duration of at least one second, shorter than RESERVATION_TTL, such as 10m";
+
+impl WorkersConfig {
+    /// Checks settings that depend on each other: an order that outlives its reservation can't wait for a payment.
+    pub(super) fn check(&self, read: &mut Reader<'_>) {
+        if let Some(window) = self.payment_window.filter(|window| *window >= self.reservation_ttl) {
+            let ttl = self.reservation_ttl.as_secs();
+            let expected = format!("{PAYMENT_WINDOW}; that is {ttl} seconds");
+            read.refuse_member("PAYMENT_WINDOW".into(), format!("{} seconds", window.as_secs()), expected);
+        }
+    }
+}
+
 section! {
     /// How sagas are run.
     WorkersConfig {
@@ -142,6 +156,17 @@ section! {
         /// How long a placement may take before its stock is released.
         reservation_ttl: Duration = setting("RESERVATION_TTL", "15m", "a duration of one second to 30 days, such as 15m")
             => duration(SECOND..=24 * 30 * HOUR);
+        /// How long an order waits for its payment; unset, it waits for none.
+        payment_window: Option<Duration> = optional("PAYMENT_WINDOW", PAYMENT_WINDOW)
+            => optional_duration(SECOND..=24 * 30 * HOUR);
+        /// How long a return waits for a decision.
+        return_approval_window: Duration =
+            setting("RETURN_APPROVAL_WINDOW", "14d", "a duration of one second to 3650 days, such as 14d")
+            => duration(SECOND..=24 * 3650 * HOUR);
+        /// How long an approved return waits for its parcel.
+        return_parcel_window: Duration =
+            setting("RETURN_PARCEL_WINDOW", "30d", "a duration of one second to 3650 days, such as 30d")
+            => duration(SECOND..=24 * 3650 * HOUR);
         /// Steps of the queue `default` in flight in one process.
         default_concurrency: usize =
             setting("QUEUE_CONCURRENCY_DEFAULT", "1024", "a number of steps in flight, 1 to 100000")

@@ -24,6 +24,7 @@ mod page_bytes;
 mod paging;
 mod progress;
 mod queues;
+mod returns;
 mod signals;
 mod slow_callers;
 mod sockets;

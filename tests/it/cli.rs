@@ -95,7 +95,7 @@ async fn bench_fill_makes_a_database_that_the_doctor_finds_clean() {
     let findings: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
     assert_eq!(findings["holds"], true);
     assert_eq!(findings["covered"]["everything"], true);
-    assert_eq!(findings["invariants"].as_array().unwrap().len(), 13);
+    assert_eq!(findings["invariants"].as_array().unwrap().len(), 14);
 
     let (code, output) = Process::run(&["bench", "fill", "--sagas", "2"], &env).await;
     assert_eq!(code, Some(1), "{output}");

@@ -18,9 +18,11 @@ mod mails;
 mod notifications;
 mod outages;
 mod outbox;
+mod payments;
 mod placing;
 mod proofs;
 mod retention;
+mod returns;
 mod snapshots;
 mod statements;
 mod stock;
@@ -185,9 +187,11 @@ fn engine(pool: PgPool, settings: Settings) -> Engine {
 }
 
 fn engine_builder(pool: PgPool, settings: Settings) -> EngineBuilder {
+    let earlier = sagas::earlier_definitions(settings.clone()).unwrap();
     let definitions = sagas::definitions(settings).unwrap();
     let builder = Engine::builder(pool).on_dead_job(DeadJobEvents);
-    definitions.into_iter().fold(builder, EngineBuilder::register)
+    let builder = definitions.into_iter().fold(builder, EngineBuilder::register);
+    earlier.into_iter().fold(builder, EngineBuilder::also)
 }
 
 /// The invariants of the shop that do not hold.

@@ -6,8 +6,10 @@ mod cancel_order;
 mod change_stock;
 mod consumers;
 mod create_product;
+mod decide_return;
 mod level_changes;
 mod place_order;
+mod request_return;
 mod seed;
 mod send_notification;
 mod set_order_status;
@@ -22,7 +24,9 @@ pub use cancel_order::{CancelOrderError, CancelRefusal, cancel_order, cancel_ord
 pub use change_stock::{StockChange, StockError, StockRefusal, change_stock};
 pub use consumers::{Removal, RemovalMode, remove_consumer, replay_events};
 pub use create_product::{CreateProductError, create_product, create_product_as};
+pub use decide_return::{ReturnError, ReturnRefusal, approve_return, receive_return, reject_return};
 pub use place_order::{PlaceOrderError, place_order, place_order_as};
+pub use request_return::{RequestReturnError, request_return};
 pub use seed::{SeedError, seed_if_empty};
 pub use send_notification::{
     AcceptedNotification, SendNotification, SendNotificationError, send_notification,

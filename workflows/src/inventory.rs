@@ -12,6 +12,7 @@ mod product;
 mod read;
 mod reservation;
 mod reserve;
+mod restock;
 mod stock_events;
 mod write;
 
@@ -28,6 +29,7 @@ pub(crate) use read::{any_product, catalog_entries, read, sku_of};
 pub use read::{ledger, product, products};
 pub(crate) use reservation::{ReservationEnd, ReservationRequest, Reservations};
 pub(crate) use reserve::{end_reservations, reserve};
+pub(crate) use restock::{Restock, restock};
 pub(crate) use stock_events::{low, updated};
 pub(crate) use write::{
     append_movements, insert_products, insert_stock, lock_level, lock_products, update_details,

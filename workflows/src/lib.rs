@@ -4,7 +4,7 @@
 //! (`orders::status`, `orders::pricing`, `inventory::levels`), and every statement works on a whole batch of sagas, so
 //! that two hundred orders cost as many round trips as one.
 //!
-//! All transactions take locks in one order: the order's row, then stock by SKU, then reservations. A stock row is
+//! All transactions take locks in one order: the order's row, then its returns, then stock by SKU, then reservations. A stock row is
 //! locked before the reservations on it are read for a decision.
 //!
 //! ```no_run
@@ -36,6 +36,7 @@ pub mod mail;
 pub mod mail_templates;
 pub mod notifications;
 pub mod orders;
+pub mod returns;
 pub mod sagas;
 
 mod support;

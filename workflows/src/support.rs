@@ -5,6 +5,7 @@ pub mod audit;
 pub mod bounds;
 pub mod breaker_reports;
 pub mod idempotency;
+pub(crate) mod ids;
 pub mod invariants;
 pub mod pruning;
 pub mod snapshots;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use engine::{CancelError, DeadJobError, DeadJobId, SignalError, SkipWaitError, StartError};
 use shop::{
     ListError, Violation,
-    commands::{CancelRefusal, IllegalStatus, StockRefusal},
+    commands::{CancelRefusal, IllegalStatus, ReturnRefusal, StockRefusal},
 };
 
 use super::{problem::Problem, problem_body::FieldError, problem_code::ProblemCode};
@@ -151,6 +151,12 @@ impl From<CancelRefusal> for Problem {
             CancelRefusal::Pending(message) => Self::new(ProblemCode::CancelPending, message),
             CancelRefusal::Unavailable(reason) => Self::unavailable(reason),
         }
+    }
+}
+
+impl From<ReturnRefusal> for Problem {
+    fn from(refusal: ReturnRefusal) -> Self {
+        Self::new(ProblemCode::IllegalReturnStatus, refusal.to_string())
     }
 }
 

@@ -93,6 +93,12 @@ codes! {
     NotCancellable = CONFLICT "not-cancellable",
         "The order can't be cancelled any more",
         "the order is shipped";
+    NotReturnable = CONFLICT "not-returnable",
+        "The order can't be returned",
+        "the order is confirmed: what was shipped can be returned";
+    IllegalReturnStatus = CONFLICT "illegal-return-status",
+        "The status of the return does not allow this",
+        "a return that is requested can't become received";
     // The cancellation of a certain version is noted, and whether the order still has it in the end is not known yet.
     CancelPending (retry after 1 s) = CONFLICT "cancel-noted",
         "The cancellation is pending",
@@ -248,7 +254,8 @@ impl PartialSchema for ProblemCode {
 impl ToSchema for ProblemCode {}
 
 /// Codes that a response stored for an `Idempotency-Key` can have.
-pub(super) const REPLAYABLE: [ProblemCode; 7] = [
+pub(super) const REPLAYABLE: [ProblemCode; 8] = [
+    ProblemCode::NotReturnable,
     ProblemCode::SkuTaken,
     ProblemCode::BusinessKeyUsed,
     ProblemCode::InvalidBody,

@@ -15,8 +15,9 @@ use utoipa::{
 use crate::http::{ProblemBody, documented};
 
 /// The tags of the OpenAPI document, with their descriptions.
-pub(super) const TAGS: [(&str, &str); 8] = [
+pub(super) const TAGS: [(&str, &str); 9] = [
     ("orders", "Place, read and cancel orders, and change their status"),
+    ("returns", "Request returns of orders, decide about them, and receive their parcels"),
     ("inventory", "Products and their stock"),
     ("notifications", "Mails and their delivery"),
     ("workflows", "Start, watch and cancel sagas of any definition"),

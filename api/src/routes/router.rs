@@ -14,7 +14,7 @@ use crate::{
     middleware,
     resources::{
         audit, circuit_breakers, dead_jobs, docs, events, health, metrics, notifications, orders, products,
-        queues, workflows,
+        queues, returns, workflows,
     },
     state::ApiState,
 };
@@ -89,6 +89,13 @@ fn orders(table: RouteTable) -> RouteTable {
         .write(routes!(orders::cancel::cancel_order))
         .read(routes!(orders::list_by_status::list_orders_by_status))
         .read(routes!(orders::list_by_customer::list_customer_orders))
+        .write(routes!(returns::create::create_return))
+        .read(routes!(returns::list_by_order::list_order_returns))
+        .read(routes!(returns::list::list_returns))
+        .read(routes!(returns::get::get_return))
+        .write(routes!(returns::approve::approve_return))
+        .write(routes!(returns::reject::reject_return))
+        .write(routes!(returns::receive::receive_return))
 }
 
 fn products(table: RouteTable) -> RouteTable {

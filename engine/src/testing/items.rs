@@ -4,12 +4,12 @@ use std::any::Any;
 
 use crate::{
     definition::{
+        batch::{Batch, BatchOf, Item, UndoBatch, UndoItem},
         start_context::StartContext,
-        step::{Batch, BatchOf, Item, UndoBatch, UndoItem},
     },
     model::{
+        cause::{CancelOrigin, Cause},
         ids::SagaId,
-        outcome::{CancelOrigin, Cause},
         status::Direction,
     },
 };

@@ -14,6 +14,7 @@ mod outside;
 mod plan;
 mod process;
 mod report;
+mod setup;
 mod verdict;
 mod waits;
 
@@ -30,10 +31,10 @@ use crate::{
     },
     support::faults::DisabledGuard,
     testing::proof::{
-        case_run::{Setup, Version},
         child_faults::Deaths,
         plan::{Scope, cases, changes},
         report::Note,
+        setup::{Setup, Version},
     },
 };
 
@@ -44,11 +45,24 @@ pub use report::{ProofError, Report, Run, Violation};
 /// How many sagas a batch has unless it is set.
 const BATCH: usize = 3;
 
-type Start = Box<dyn Fn() -> NewSaga + Send + Sync>;
+type NewSagas = Box<dyn Fn() -> NewSaga + Send + Sync>;
 type NextSignal = Box<dyn Fn() -> Signal + Send + Sync>;
 type AllDefinitions = Box<dyn Fn() -> Vec<Definition> + Send + Sync>;
 type IsWanted = Box<dyn Fn(&Case) -> bool + Send + Sync>;
 type Check = Arc<dyn Fn(Run) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
+/// A start, and what is particular to its sagas.
+struct Start {
+    sagas: NewSagas,
+    /// The steps whose waits time out, although there is a signal.
+    timed_out: BTreeSet<String>,
+}
+
+impl Start {
+    fn new(sagas: impl Fn() -> NewSaga + Send + Sync + 'static) -> Self {
+        Self { sagas: Box::new(sagas), timed_out: BTreeSet::new() }
+    }
+}
 
 /// A saga to be proved.
 pub struct Proof {
@@ -85,7 +99,7 @@ impl Proof {
             databases: Box::new(databases),
             definitions: Box::new(definitions),
             earlier: None,
-            starts: vec![Box::new(start)],
+            starts: vec![Start::new(start)],
             noes: Vec::new(),
             signals: Vec::new(),
             unchanged: Vec::new(),
@@ -106,7 +120,16 @@ impl Proof {
     /// Adds another start, for arms of choices that the first one does not take. Every step of the graph has to be on
     /// the way of some start.
     pub fn also(mut self, start: impl Fn() -> NewSaga + Send + Sync + 'static) -> Self {
-        self.starts.push(Box::new(start));
+        self.starts.push(Start::new(start));
+        self
+    }
+
+    /// Lets the wait at this step time out for the sagas of the start that was added last, although there is a signal of
+    /// its name: for what follows only then, such as a reminder and a second wait for the same signal.
+    pub fn times_out(mut self, step: &str) -> Self {
+        if let Some(start) = self.starts.last_mut() {
+            start.timed_out.insert(step.into());
+        }
         self
     }
 
@@ -114,7 +137,7 @@ impl Proof {
     /// get the no, every row that the step wrote is a violation; then one gets it while the others go on. A no that
     /// depends on the step's own data can't be injected, so the caller gives one.
     pub fn says_no(mut self, step: &str, start: impl Fn() -> NewSaga + Send + Sync + 'static) -> Self {
-        self.noes.push((step.into(), Box::new(start)));
+        self.noes.push((step.into(), Start::new(start)));
         self
     }
 
@@ -245,14 +268,14 @@ impl Proof {
     }
 
     /// A case with its sagas. If it strikes one of them by its start, the others get the first start of the proof.
-    fn setup<'a>(&'a self, graph: &'a Graph, path: &'a [usize], case: Case, start: &Start) -> Setup<'a> {
+    fn setup<'a>(&'a self, graph: &'a Graph, path: &'a [usize], case: Case, start: &'a Start) -> Setup<'a> {
         let middle = (self.batch - 1) / 2;
         let is_struck = |nth: usize| case.struck == Struck::All || nth == middle;
         let is_no = case.kind == Kind::ActionSaysNo;
         let mut sagas: Vec<(NewSaga, bool)> = (0..self.batch)
             .map(|nth| {
                 let by_start = if is_no && !is_struck(nth) { &self.starts[0] } else { start };
-                (by_start(), is_struck(nth))
+                ((by_start.sagas)(), is_struck(nth))
             })
             .collect();
         if !is_no && case.struck == Struck::One {
@@ -265,7 +288,7 @@ impl Proof {
         let struck: BTreeSet<SagaId> =
             sagas.iter().filter(|(_, struck)| *struck).map(|(new, _)| new.saga_id()).collect();
         let sagas = sagas.into_iter().map(|(new, _)| new).collect();
-        Setup { graph, path, case, sagas, struck, first: Version::Both }
+        Setup { graph, path, case, sagas, struck, timed_out: &start.timed_out, first: Version::Both }
     }
 
     /// Builds the engine of a process that knows these graphs.

@@ -186,6 +186,43 @@ async fn every_operation_that_changes_something_leaves_one_record_with_before_an
     let started = record("workflow.start", ("order", first), None, Value::Null, started);
     anna.expect_record("POST /api/workflows", "", &start, started).await;
 
+    let (third, placement) = placed(order("TEA-1", 1));
+    let third = anna.expect_record("POST /api/orders", "", &third, placement).await;
+    let third = third["order_id"].as_str().unwrap();
+    let picked = record("order.status", ("order", third), None, status("confirmed"), status("processing"));
+    let put = "PUT /api/orders/{order_id}/status";
+    anna.expect_record(put, third, &json!({"status": "processing"}), picked).await;
+    let left = record("order.status", ("order", third), None, status("processing"), status("shipped"));
+    anna.expect_record(put, third, &json!({"status": "shipped"}), left).await;
+    let asked = json!({"reason": "too small"});
+    let requested = record(
+        "return.request",
+        ("return", "/return_id"),
+        Some("too small"),
+        Value::Null,
+        status("requested"),
+    );
+    let returns = "POST /api/orders/{order_id}/returns";
+    let sent = anna.expect_record(returns, third, &asked, requested).await;
+    let id = sent["return_id"].as_str().unwrap();
+    let rejected =
+        record("return.reject", ("return", id), Some("worn"), status("requested"), status("rejected"));
+    anna.expect_record("POST /api/returns/{return_id}/reject", id, &json!({"reason": "worn"}), rejected)
+        .await;
+    let requested =
+        record("return.request", ("return", "/return_id"), None, Value::Null, status("requested"));
+    let requested = Record { reason: Some("too small"), ..requested };
+    let sent = anna.expect_record(returns, third, &asked, requested).await;
+    let id = sent["return_id"].as_str().unwrap();
+    let approved = record("return.approve", ("return", id), None, status("requested"), status("approved"));
+    anna.expect_record("POST /api/returns/{return_id}/approve", id, &json!({}), approved).await;
+    let arrived = json!({"status": "received", "items": [
+        {"sku": "TEA-1", "quantity": 1, "received": 1, "restocked": 1}
+    ]});
+    let received = record("return.receive", ("return", id), Some("fine"), status("approved"), arrived);
+    anna.expect_record("POST /api/returns/{return_id}/receive", id, &json!({"reason": "fine"}), received)
+        .await;
+
     let (running, paused) = (
         json!({"paused": false, "paused_by": null, "reason": null}),
         json!({"paused": true, "paused_by": "key:backoffice/anna", "reason": "fire"}),

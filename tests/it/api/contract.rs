@@ -223,8 +223,20 @@ async fn stock_and_orders(walk: &mut Walk) {
     walk.get(&path(2)).await;
     walk.put(&format!("{}/status", path(0)), json!({"status": "processing"})).await;
     walk.post(&format!("{}/cancel", path(1)), json!({"reason": "changed my mind"}), 202).await;
+    walk.put(&format!("{}/status", path(0)), json!({"status": "shipped"})).await;
+    let returns = format!("{}/returns", path(0));
+    let rejected = walk.post(&returns, json!({"reason": "too small"}), 201).await;
+    let at = |found: &Value| format!("/api/returns/{}", text(&found["return_id"]));
+    walk.post(&format!("{}/reject", at(&rejected)), json!({"reason": "it was worn"}), 200).await;
+    let found = walk.post(&returns, json!({"reason": "too small"}), 201).await;
+    for list in ["/api/returns", &returns] {
+        assert!(walk.get(list).await["items"][0].is_object(), "{list} is empty");
+    }
+    walk.post(&format!("{}/approve", at(&found)), json!({}), 200).await;
+    walk.post(&format!("{}/receive", at(&found)), json!({}), 200).await;
+    walk.get(&at(&found)).await;
     let customer = format!("/api/customers/{}/orders", text(&orders[0]["customer_id"]));
-    for list in ["/api/orders?status=rejected", "/api/orders/status/processing", &customer] {
+    for list in ["/api/orders?status=rejected", "/api/orders/status/cancelled", &customer] {
         assert!(walk.get(list).await["items"][0].is_object(), "{list} is empty");
     }
     // A placement that was compensated has a cause.
@@ -281,7 +293,7 @@ pub(super) async fn store_earlier_graph(pool: &sqlx::PgPool, hash: &str) {
     sqlx::query(
         "insert into engine.graph (hash, definition, graph, input_schema) \
          select $1, definition, jsonb_set(graph, '{hash}', to_jsonb($1)), input_schema from engine.graph \
-         where definition = 'place-order'",
+         where definition = 'place-order' limit 1",
     )
     .bind(hash)
     .execute(pool)

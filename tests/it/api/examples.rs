@@ -62,6 +62,7 @@ async fn examples_can_be_sent_twice() {
         "sku-taken",
         "illegal-status",
         "not-cancellable",
+        "not-returnable",
         "stock-too-low",
         "stock-reserved",
         "not-found",
@@ -74,7 +75,7 @@ async fn examples_can_be_sent_twice() {
             let url = ids.iter().fold(path.clone(), |url, (name, id)| url.replace(name, text(id)));
             let url = url.replace("notifications/status/cancelled", "notifications/status/sent");
             let missing = "0199f39f-0000-7000-8000-0000000000ff";
-            let url = ["{notification_id}", "{workflow_id}", "{dead_job_id}"]
+            let url = ["{notification_id}", "{return_id}", "{workflow_id}", "{dead_job_id}"]
                 .into_iter()
                 .fold(url, |url, name| url.replace(name, missing));
             let method: Method = method.to_uppercase().parse().unwrap();

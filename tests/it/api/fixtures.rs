@@ -112,8 +112,12 @@ impl TestApi {
         let mails = tempfile::tempdir().unwrap();
         let mailer = Mailer::files(mails.path(), "shop@example.com").unwrap();
         let mut builder = Engine::builder(pool);
-        for definition in sagas::definitions(Settings::new(mailer)).unwrap().into_iter().chain(more) {
+        let settings = Settings::new(mailer);
+        for definition in sagas::definitions(settings.clone()).unwrap().into_iter().chain(more) {
             builder = builder.register(definition);
+        }
+        for earlier in sagas::earlier_definitions(settings).unwrap() {
+            builder = builder.also(earlier);
         }
         let engine = builder.build().unwrap();
         let closing = CancellationToken::new();

@@ -194,7 +194,20 @@ async fn the_example_of_every_listed_template_can_be_sent() {
     let listed = body(shop.get("/api/notification-templates").await, 200).await;
     let names: Vec<_> =
         listed["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["order-confirmed", "order-rejected", "order-cancelled", "order-shipped", "low-stock"]);
+    assert_eq!(
+        names,
+        [
+            "order-confirmed",
+            "order-rejected",
+            "order-cancelled",
+            "order-shipped",
+            "payment-reminder",
+            "return-approved",
+            "return-received",
+            "return-closed",
+            "low-stock",
+        ]
+    );
     for template in listed["items"].as_array().unwrap() {
         assert_eq!(template["variables"]["additionalProperties"], false, "{template}");
         let new =

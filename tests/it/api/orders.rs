@@ -46,7 +46,10 @@ async fn an_order_is_confirmed_processed_and_shipped_and_then_can_not_be_cancell
     let history = body(shop.get(&format!("{workflow}/history")).await, 200).await;
     let steps: Vec<_> =
         history["items"].as_array().unwrap().iter().map(|item| item["step"].as_str().unwrap()).collect();
-    assert_eq!(steps, ["open-order", "reserve-stock", "confirm-order", "queue-confirmation"]);
+    assert_eq!(
+        steps,
+        ["open-order", "reserve-stock", "awaits-payment", "confirm-order", "queue-confirmation"]
+    );
     for list in ["/api/orders?status=shipped", "/api/orders/status/shipped"] {
         assert_eq!(body(shop.get(list).await, 200).await["items"].as_array().unwrap().len(), 1, "{list}");
     }

@@ -134,7 +134,7 @@ async fn a_history_is_read_page_by_page_oldest_first() {
         let Some(next) = page["next_cursor"].as_str() else { break };
         cursor = format!("&cursor={next}");
     }
-    assert_eq!(read.len(), 4, "{whole}");
+    assert_eq!(read.len(), 5, "{whole}");
     assert_eq!(json!(read), whole["items"]);
     let other = shop.order("TEA-1", 1).await;
     let others =
@@ -151,12 +151,17 @@ async fn definitions_show_their_graph_and_their_input_schema() {
     let all = body(shop.get("/api/workflow-definitions").await, 200).await;
     let names: Vec<_> =
         all["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["cancel-order", "deliver-notification", "place-order"]);
-    let one = body(shop.get("/api/workflow-definitions/place-order").await, 200).await;
+    assert_eq!(names, ["cancel-order", "deliver-notification", "place-order", "return-order"]);
+    let one = body(shop.get("/api/workflow-definitions/cancel-order").await, 200).await;
     let placements: Vec<_> =
         one["steps"].as_array().unwrap().iter().map(|step| step["placement"].as_str().unwrap()).collect();
-    assert_eq!(placements, ["before_pivot", "before_pivot", "pivot", "after_pivot"]);
-    assert_eq!(one["steps"][1]["after"], json!(["open-order"]));
+    assert_eq!(placements, ["pivot", "after_pivot", "after_pivot"]);
+    assert_eq!(one["steps"][1]["after"], json!(["begin-cancellation"]));
+    let waits = body(shop.get("/api/workflow-definitions/return-order").await, 200).await;
+    assert_eq!(
+        (&waits["steps"][3]["kind"], &waits["steps"][3]["placement"]),
+        (&json!("signal"), &json!("pivot"))
+    );
     assert!(one["input_schema"]["properties"].is_object());
 }
 
@@ -238,7 +243,8 @@ async fn a_definition_lists_its_graphs_with_their_workflows_and_the_processes_th
         tokio::task::yield_now().await;
     }
     let definition = body(shop.get("/api/workflow-definitions/place-order").await, 200).await;
-    let [newest, earlier] = definition["graphs"].as_array().unwrap().as_slice() else {
+    // Between them is the graph from before orders could wait for their payment.
+    let [newest, _, earlier] = definition["graphs"].as_array().unwrap().as_slice() else {
         panic!("{definition}")
     };
     assert_eq!(newest["graph_hash"], definition["graph_hash"]);

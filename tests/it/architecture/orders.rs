@@ -55,7 +55,7 @@ pub(super) const CRATES: [Crate; 7] = [
             within: "",
             floors: &[
                 &["support"],
-                &["mail", "keys", "events", "inventory", "orders", "notifications"],
+                &["mail", "keys", "events", "inventory", "orders", "notifications", "returns"],
                 &["mail_templates"],
                 &["sagas"],
                 &["commands"],

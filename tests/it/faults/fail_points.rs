@@ -46,14 +46,14 @@ impl OrderFate {
                 "confirmed",
                 2,
                 "order-confirmed",
-                &["open-order", "reserve-stock", "confirm-order", "queue-confirmation"],
+                &["open-order", "reserve-stock", "awaits-payment", "confirm-order", "queue-confirmation"],
             ),
             Self::Short => ("rejected", 0, "order-rejected", &["open-order", "-open-order"]),
             Self::Unconfirmable => (
                 "rejected",
                 0,
                 "order-rejected",
-                &["open-order", "reserve-stock", "-reserve-stock", "-open-order"],
+                &["open-order", "reserve-stock", "awaits-payment", "-reserve-stock", "-open-order"],
             ),
             Self::CancelledWhilePlaced => ("cancelled", 0, "order-cancelled", &["open-order", "-open-order"]),
         }

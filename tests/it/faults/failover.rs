@@ -48,7 +48,38 @@ async fn prepare(test: &TestCluster, served: &HttpProcess) -> Vec<(&'static str,
     let dead_job_id = served.client.json("/api/dead-jobs").await["items"][0]["dead_job_id"].clone();
     test.arrange(EARLIER).await;
     let ids = [order_id.to_string(), workflow_id.to_string(), text(&product_id), text(&dead_job_id)];
-    writes(&ids)
+    let mut writes = writes(&ids);
+    writes.extend(returns(served).await);
+    writes
+}
+
+/// Everything that is written about returns: one can be requested, three others wait for a decision or their parcel.
+async fn returns(served: &HttpProcess) -> Vec<(&'static str, String, Value)> {
+    let order_id = served.client.place("ann@example.com", "TEA-1", 4).await;
+    let path = format!("/api/orders/{order_id}");
+    until("the order to be confirmed", async || {
+        let order = served.client.json(&path).await;
+        if order["status"] == "confirmed" { Ok(()) } else { Err(order) }
+    })
+    .await;
+    for status in ["processing", "shipped"] {
+        served.client.put(&format!("{path}/status"), &json!({"status": status})).await;
+    }
+    let one = json!({"reason": "too small", "items": [{"sku": "TEA-1", "quantity": 1}]});
+    let returns = format!("{path}/returns");
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let requested = served.client.post_until_accepted(&returns, &Uuid::now_v7().to_string(), &one).await;
+        ids.push(format!("/api/returns/{}", text(&requested["return_id"])));
+    }
+    let because = json!({"reason": "because"});
+    served.client.post_until_accepted(&format!("{}/approve", ids[2]), "", &because).await;
+    vec![
+        ("POST", returns, one),
+        ("POST", format!("{}/approve", ids[0]), because.clone()),
+        ("POST", format!("{}/reject", ids[1]), because.clone()),
+        ("POST", format!("{}/receive", ids[2]), because),
+    ]
 }
 
 async fn confirmed(test: &TestCluster, order_id: Uuid) {
@@ -177,6 +208,11 @@ async fn while_the_database_is_read_only_writes_get_a_503_and_afterwards_they_su
             let placed = placed.unwrap_or_else(|refused| panic!("round {round}: {refused}"));
             orders.push(id(&placed, "order_id"));
         }
+    }
+    // Returns wait for people, for weeks.
+    let waiting = served.client.json("/api/workflows?definition=return-order&status=running").await;
+    for saga in waiting["items"].as_array().unwrap() {
+        served.client.cancel(&format!("/api/workflows/{}", text(&saga["workflow_id"]))).await;
     }
     test.wait_until_no_saga_is_active().await;
     for order_id in orders {

@@ -150,6 +150,63 @@ async fn every_process_uses_the_configured_administrators_sender_and_deadlines()
 }
 
 #[tokio::test]
+async fn orders_wait_for_payments_and_returns_for_people_as_long_as_the_processes_are_told() {
+    let mut test = TestCluster::open().await;
+    test.set("RETURN_APPROVAL_WINDOW", "3d");
+    test.set("RETURN_PARCEL_WINDOW", "5d");
+    let worker = test.work().await;
+    test.set("PAYMENT_WINDOW", "10m");
+    let served = test.serve().await;
+    served.client.add_product("TEA-1", 10).await;
+    let order_id = served.client.place("ann@example.com", "TEA-1", 2).await;
+    let path = format!("/api/orders/{order_id}");
+    let pending = served.client.json(&path).await;
+    assert!(pending["payment_due_at"].is_string(), "{pending}");
+    let payment = json!({
+        "definition": "place-order", "business_key": order_id, "name": "payment-received",
+        "message": {"reference": "pay-17"}, "key": "pay-17",
+    });
+    served.client.post_until_accepted("/api/signals", "", &payment).await;
+    let confirmed = until("the order to be confirmed", async || {
+        let order = served.client.json(&path).await;
+        if order["status"] == "confirmed" { Ok(order) } else { Err(order) }
+    })
+    .await;
+    assert_eq!(confirmed["status_reason"], "paid: pay-17");
+
+    for status in ["processing", "shipped"] {
+        served.client.put(&format!("{path}/status"), &json!({"status": status})).await;
+    }
+    let asked = json!({"reason": "too small"});
+    let requested = served.client.post_until_accepted(&format!("{path}/returns"), "return", &asked).await;
+    let found = format!("/api/returns/{}", requested["return_id"].as_str().unwrap());
+    let workflow = format!("/api/workflows/{}", requested["workflow_id"].as_str().unwrap());
+    let waits_for_days = async |signal: &str| {
+        let saga = until(signal, async || {
+            let saga = served.client.json(&workflow).await;
+            if saga["signal"] == signal { Ok(saga) } else { Err(saga) }
+        })
+        .await;
+        let time = |name: &str| chrono::DateTime::parse_from_rfc3339(saga[name].as_str().unwrap()).unwrap();
+        (time("wait_until") - time("created_at")).num_days()
+    };
+    assert_eq!(waits_for_days("return-decided").await, 3);
+    served.client.post_until_accepted(&format!("{found}/approve"), "", &json!({})).await;
+    assert_eq!(waits_for_days("parcel-arrived").await, 5);
+    served.client.post_until_accepted(&format!("{found}/receive"), "", &json!({})).await;
+    until("the return to be completed", async || {
+        let found = served.client.json(&found).await;
+        if found["status"] == "completed" { Ok(()) } else { Err(found) }
+    })
+    .await;
+    test.wait_until_no_saga_is_active().await;
+    for process in [worker, served.process] {
+        stops_cleanly(process).await;
+    }
+    test.assert_all_well().await;
+}
+
+#[tokio::test]
 async fn a_mail_dies_after_the_configured_attempts_and_its_dead_job_expires_as_configured() {
     let mut test = TestCluster::open().await;
     // No server listens there.

@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::docs_match_metrics::{read, root, rust_files, source_folders};
 
 /// The families of routing keys.
-const FAMILIES: [&str; 6] = ["order.", "inventory.", "notification.", "workflow.", "dead_job.", "product."];
+const FAMILIES: [&str; 7] =
+    ["order.", "return.", "inventory.", "notification.", "workflow.", "dead_job.", "product."];
 
 /// The texts in backticks.
 fn quoted(text: &str) -> BTreeSet<String> {

@@ -4,10 +4,15 @@ use shop::{
     commands,
     invariants::{self, Extent, SurveyOptions},
     notifications::DELIVER_NOTIFICATION,
+    orders::Order,
+    returns::RETURN_ORDER,
 };
 use sqlx::PgPool;
 
-use super::{TestShop, order};
+use super::{
+    TestShop, order,
+    returns::{request, shipped},
+};
 use crate::support::as_owner;
 
 /// Breaks the database in a transaction that is rolled back, and returns the invariants that notice.
@@ -29,6 +34,7 @@ async fn every_deliberate_violation_is_detected() {
     commands::cancel_order(&test.shop, placed.order_id, "no", "ann").await.unwrap();
     test.settled("cancel-order", placed.order_id.to_string()).await;
     test.settled(DELIVER_NOTIFICATION.name(), format!("order-cancelled:{}", placed.order_id)).await;
+    returned(&test).await;
     let owner = test.owner_pool().await;
     for (number, breakage) in [
         (1, "delete from shop.orders"),
@@ -36,7 +42,7 @@ async fn every_deliberate_violation_is_detected() {
         (1, "insert into shop.idempotency_key (scope, key, resource_id, holder, body_hash, status, body, location)
              values ('s', 'k', gen_random_uuid(), gen_random_uuid(), '', 201, '{}', '/api/orders/' || gen_random_uuid())"),
         (2, "update shop.orders set status = 'pending'"),
-        (2, "update engine.saga set status = 'dead', ended_at = null"),
+        (2, "update engine.saga set status = 'dead', ended_at = null where waits_for is null"),
         (2, "update engine.saga set status = 'dead' where definition = 'place-order';
              update shop.orders set status = 'pending'"),
         (2, "update engine.saga set status = 'dead' where definition = 'cancel-order';
@@ -68,7 +74,7 @@ async fn every_deliberate_violation_is_detected() {
               select 'g1:choice', definition, jsonb_set(graph, '{steps}', '[
                   {\"name\": \"pick\", \"kind\": \"choice\", \"undo\": \"nothing_to_undo\", \"choice\": {\"yes\": 1, \"no\": 2}},
                   {\"name\": \"wrap\", \"kind\": \"transaction\", \"undo\": \"undone\", \"arm\": {\"choice\": \"pick\", \"arm\": \"yes\"}}]'),
-                  input_schema from engine.graph where definition = 'place-order';
+                  input_schema from engine.graph where definition = 'place-order' limit 1;
               update engine.saga set graph_hash = 'g1:choice', arms = 'y'
               where definition = 'place-order' and status = 'compensated';
               insert into engine.history_run (saga_id, seq, step, direction, outcome, attempt, started_at, duration_ms, epoch)
@@ -93,23 +99,65 @@ async fn every_deliberate_violation_is_detected() {
                   parent_position = 0, depth = 1 from engine.saga p where p.status = 'compensated' and c.definition = 'cancel-order'"),
         (14, "update engine.saga c set parent_id = p.id, root_id = p.id, parent_step = 'book', parent_round = 0,
                   parent_position = 0, depth = 1, status = 'running', due_at = now(), ended_at = null
-              from engine.saga p where p.definition = 'cancel-order' and c.definition = 'place-order' and c.status = 'completed'"),
+              from engine.saga p where p.definition = 'cancel-order' and c.id = (
+                  select id from engine.saga where definition = 'place-order' and status = 'completed' order by id limit 1)"),
         (14, "update engine.saga c set parent_id = p.id, root_id = p.id, parent_step = 'book', parent_round = 0,
                   parent_position = 0, depth = 2
-              from engine.saga p where p.definition = 'cancel-order' and c.definition = 'place-order' and c.status = 'completed'"),
+              from engine.saga p where p.definition = 'cancel-order' and c.id = (
+                  select id from engine.saga where definition = 'place-order' and status = 'completed' order by id limit 1)"),
         (14, "update engine.saga c set parent_id = p.id, root_id = p.id, parent_step = 'book', parent_round = 0,
                   parent_position = 1, depth = 1
-              from engine.saga p where p.definition = 'cancel-order' and c.definition = 'place-order' and c.status = 'completed'"),
+              from engine.saga p where p.definition = 'cancel-order' and c.id = (
+                  select id from engine.saga where definition = 'place-order' and status = 'completed' order by id limit 1)"),
         (14, "update engine.saga set status = 'running', waits_for = 'children', ended_at = null, direction = 'action'
               where definition = 'cancel-order'"),
         (14, "update engine.saga set status = 'compensating', waits_for = 'children', ended_at = null, direction = 'undo'
               where definition = 'cancel-order'"),
+        // A return of an order that was not shipped, without its saga, with a wrong timeline, and with units that were never
+        // ordered or not restocked; an order of which all is back, and one of which nothing is.
+        (15, "insert into shop.order_return (return_id, order_id, workflow_id, reason)
+              select gen_random_uuid(), order_id, workflow_id, 'r' from shop.orders where status = 'rejected'"),
+        (15, "update shop.order_return set order_id = gen_random_uuid()"),
+        (15, "update shop.order_return set workflow_id = gen_random_uuid() where status = 'requested'"),
+        (15, "update shop.order_return set version = version + 1"),
+        (15, "delete from shop.return_line"),
+        (15, "update shop.return_line set received = null, restocked = null"),
+        (15, "update shop.return_line set received = quantity, restocked = 0 where received is null"),
+        (15, "update shop.return_line set quantity = 99"),
+        (15, "update shop.return_line set sku = 'POT-1'"),
+        (15, "update shop.orders set status = 'returned' where status = 'shipped'"),
+        (15, "update shop.orders set status = 'delivered' where status = 'returned'"),
+        (15, "update shop.return_line set restocked = 0 where restocked > 0"),
+        (7, "update engine.business_key set key = 'x' where key like 'return-received:%'"),
     ] {
         let violated = violated(&owner, breakage).await;
         assert!(violated.contains(&number), "`{breakage}` breaks invariant {number}, but these report violations: {violated:?}");
     }
     owner.close().await;
     test.close().await;
+}
+
+/// Ships two orders. All of one comes back, and a return of the other waits for a decision.
+async fn returned(test: &TestShop) {
+    let order = delivered(test).await;
+    let back = commands::request_return(&test.shop, request(order.order_id, &[]), "ann", None).await.unwrap();
+    commands::approve_return(&test.shop, back.return_id, None, "bob", None).await.unwrap();
+    commands::receive_return(&test.shop, back.return_id, &[], None, "cy", None).await.unwrap();
+    test.settled(RETURN_ORDER.name(), back.return_id.to_string()).await;
+    for mail in ["return-approved", "return-received"] {
+        test.settled(DELIVER_NOTIFICATION.name(), format!("{mail}:{}", back.return_id)).await;
+    }
+    let order = delivered(test).await;
+    commands::request_return(&test.shop, request(order.order_id, &[]), "ann", None).await.unwrap();
+}
+
+/// An order of one unit that was shipped, and all mails about it.
+async fn delivered(test: &TestShop) -> Order {
+    let placed = shipped(test, &[("TEA-1", 1)]).await;
+    for mail in ["order-confirmed", "order-shipped"] {
+        test.settled(DELIVER_NOTIFICATION.name(), format!("{mail}:{}", placed.order_id)).await;
+    }
+    placed
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ pub async fn cancel_order_version(
         }
         let done = match status {
             OrderStatus::Cancelling | OrderStatus::Cancelled => return Ok(order),
-            OrderStatus::Shipped | OrderStatus::Delivered | OrderStatus::Rejected => {
+            OrderStatus::Shipped | OrderStatus::Delivered | OrderStatus::Rejected | OrderStatus::Returned => {
                 return Err(too_late(status));
             }
             OrderStatus::Pending => {
@@ -248,7 +248,8 @@ async fn cancel_placed(shop: &Shop, request: &CancelOrder) -> Result<Round, Canc
                 | OrderStatus::Delivered
                 | OrderStatus::Rejected
                 | OrderStatus::Cancelling
-                | OrderStatus::Cancelled => Ok(Round::Accepted),
+                | OrderStatus::Cancelled
+                | OrderStatus::Returned => Ok(Round::Accepted),
             }
         }
         // The order was shipped or changed in the meantime.
@@ -282,8 +283,9 @@ fn too_late(status: OrderStatus) -> CancelOrderError {
     let message = match status {
         OrderStatus::Rejected => "the order was rejected: there is nothing to cancel".into(),
         OrderStatus::Shipped | OrderStatus::Delivered => {
-            format!("the order is {status}: it can't be cancelled any more")
+            format!("the order is {status}: it can't be cancelled any more, but returned")
         }
+        OrderStatus::Returned => "the order was returned: there is nothing to cancel".into(),
         OrderStatus::Pending
         | OrderStatus::Confirmed
         | OrderStatus::Processing

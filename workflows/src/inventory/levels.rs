@@ -92,6 +92,13 @@ impl Levels {
         Ok(())
     }
 
+    /// Puts units that came back on hand again.
+    pub(crate) fn restock(&mut self, sku: &str, quantity: i64) -> Result<(), LevelError> {
+        let slot = self.0.get_mut(sku).ok_or_else(|| LevelError::Unknown(sku.into()))?;
+        slot.now.on_hand += quantity;
+        Ok(())
+    }
+
     /// The levels that have changed since they were read, in SKU order.
     pub(crate) fn changed(&self) -> impl Iterator<Item = (&str, Level)> {
         self.0.iter().filter(|(_, slot)| slot.before != slot.now).map(|(sku, slot)| (sku.as_str(), slot.now))

@@ -36,6 +36,8 @@ pub enum MovementKind {
     Release,
     /// The reserved stock of an order was shipped.
     Ship,
+    /// Units of an order came back and are fit for sale.
+    Return,
 }
 
 impl MovementKind {
@@ -72,7 +74,7 @@ pub struct LedgerEntry {
     pub delta_on_hand: i64,
     /// The change of the reserved stock.
     pub delta_reserved: i64,
-    /// The order that reserved, released or shipped the stock.
+    /// The order that reserved, released or shipped the stock, or of which it came back.
     pub order_id: Option<Uuid>,
     /// The person or saga that made the change.
     pub actor: String,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     notifications::DeliverNotification,
     support::{
-        bounds::{MAX_ORDER_LINES, PRODUCT_NAME, QUANTITY, SKU},
+        bounds::{MAX_ORDER_LINES, ORDERED_SKU, PRODUCT_NAME, QUANTITY, RETURNED_QUANTITY, SKU},
         validator::Validator,
     },
 };
@@ -105,5 +105,33 @@ impl MailItem {
 
     pub(crate) fn example() -> Vec<Self> {
         vec![Self { sku: "TEA-1".into(), name: "Green tea".into(), quantity: 2 }]
+    }
+}
+
+/// Units of a product in a return.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReturnedItem {
+    /// The product's SKU.
+    #[schemars(length(min = ORDERED_SKU.min, max = ORDERED_SKU.max))]
+    pub sku: String,
+    /// The number of pieces.
+    #[schemars(range(min = RETURNED_QUANTITY.min, max = RETURNED_QUANTITY.max))]
+    pub quantity: i64,
+}
+
+impl ReturnedItem {
+    pub(crate) fn check_all(items: &[Self], validator: &mut Validator) {
+        if !(1..=MAX_ORDER_LINES).contains(&items.len()) {
+            validator.add("/items", "wrong-length", format!("must have 1 to {MAX_ORDER_LINES} items"));
+        }
+        for (nth, item) in items.iter().enumerate().take(MAX_ORDER_LINES) {
+            validator.text(&format!("/items/{nth}/sku"), &item.sku, ORDERED_SKU);
+            validator.number(&format!("/items/{nth}/quantity"), item.quantity, RETURNED_QUANTITY);
+        }
+    }
+
+    pub(crate) fn example() -> Vec<Self> {
+        vec![Self { sku: "TEA-1".into(), quantity: 2 }]
     }
 }

@@ -1,19 +1,25 @@
 //! The mails that the shop's sagas send.
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{
     low_stock::{LowProduct, LowStockAlert, MAX_LISTED_PRODUCTS},
-    mail_template::{MailItem, render},
+    mail_template::{MailItem, ReturnedItem, render},
     order_cancelled::OrderCancelled,
     order_confirmed::OrderConfirmed,
     order_rejected::{OrderRejected, ShortLine},
     order_shipped::OrderShipped,
+    payment_reminder::PaymentReminder,
+    return_approved::ReturnApproved,
+    return_closed::ReturnClosed,
+    return_received::ReturnReceived,
 };
 use crate::{
     inventory::{LowStock, Shortage},
     notifications::DeliverNotification,
     orders::{ChangedOrder, Order, OrderItem},
+    returns::{LockedReturn, ReturnLine},
 };
 
 /// "Your order is confirmed."
@@ -62,6 +68,17 @@ pub(crate) fn cancelled(order: &ChangedOrder) -> DeliverNotification {
     render(&order.customer_email, &mail)
 }
 
+/// "Your order waits for its payment."
+pub(crate) fn payment_reminder(
+    order_id: Uuid,
+    to: &str,
+    currency: &str,
+    total: i64,
+    due_at: DateTime<Utc>,
+) -> DeliverNotification {
+    render(to, &PaymentReminder { order_id, currency: currency.into(), total, due_at })
+}
+
 /// "Your order is on its way."
 pub(crate) fn shipped(order: &Order) -> DeliverNotification {
     let items = order.items.iter().map(|line| MailItem {
@@ -70,6 +87,31 @@ pub(crate) fn shipped(order: &Order) -> DeliverNotification {
         quantity: line.quantity,
     });
     render(&order.customer_email, &OrderShipped { order_id: order.order_id, items: items.collect() })
+}
+
+/// "You may send your return."
+pub(crate) fn return_approved(found: &LockedReturn) -> DeliverNotification {
+    let items =
+        found.items.iter().map(|line| ReturnedItem { sku: line.sku.clone(), quantity: line.quantity });
+    let (return_id, order_id) = (found.return_id, found.order_id);
+    render(&found.customer_email, &ReturnApproved { return_id, order_id, items: items.collect() })
+}
+
+/// "Your return has arrived."
+pub(crate) fn return_received(found: &LockedReturn) -> DeliverNotification {
+    let arrived = |line: &ReturnLine| line.received.filter(|received| *received > 0);
+    let items = found
+        .items
+        .iter()
+        .filter_map(|line| Some(ReturnedItem { sku: line.sku.clone(), quantity: arrived(line)? }));
+    let (return_id, order_id) = (found.return_id, found.order_id);
+    render(&found.customer_email, &ReturnReceived { return_id, order_id, items: items.collect() })
+}
+
+/// "Your return is closed."
+pub(crate) fn return_closed(found: &LockedReturn, reason: &str) -> DeliverNotification {
+    let (return_id, order_id) = (found.return_id, found.order_id);
+    render(&found.customer_email, &ReturnClosed { return_id, order_id, reason: reason.into() })
 }
 
 /// "Stock of a product is low", or of several, to an administrator.

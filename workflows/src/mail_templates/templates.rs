@@ -11,6 +11,10 @@ use super::{
     order_confirmed::OrderConfirmed,
     order_rejected::OrderRejected,
     order_shipped::OrderShipped,
+    payment_reminder::PaymentReminder,
+    return_approved::ReturnApproved,
+    return_closed::ReturnClosed,
+    return_received::ReturnReceived,
 };
 use crate::{
     notifications::DeliverNotification,
@@ -64,11 +68,15 @@ struct Entry {
     write: fn(&str, &Value) -> Result<DeliverNotification, Vec<Violation>>,
 }
 
-const ALL: [Entry; 5] = [
+const ALL: [Entry; 9] = [
     entry::<OrderConfirmed>(),
     entry::<OrderRejected>(),
     entry::<OrderCancelled>(),
     entry::<OrderShipped>(),
+    entry::<PaymentReminder>(),
+    entry::<ReturnApproved>(),
+    entry::<ReturnReceived>(),
+    entry::<ReturnClosed>(),
     entry::<LowStockAlert>(),
 ];
 
@@ -76,7 +84,7 @@ const fn entry<T: MailTemplate>() -> Entry {
     Entry { name: T::NAME, describe: describe::<T>, write: write::<T> }
 }
 
-fn names() -> [&'static str; 5] {
+fn names() -> [&'static str; 9] {
     ALL.map(|entry| entry.name)
 }
 
@@ -162,7 +170,9 @@ mod tests {
             Value::Object(fields) => fields
                 .iter_mut()
                 .map(|(name, value)| match value {
-                    Value::String(_) if name != "order_id" && name != "currency" => {
+                    Value::String(_)
+                        if !["order_id", "return_id", "currency", "due_at"].contains(&name.as_str()) =>
+                    {
                         *value = text.into();
                         1
                     }

@@ -30,6 +30,8 @@ pub struct Order {
     /// Every status that the order has had, oldest first.
     #[sqlx(json)]
     pub timeline: Vec<TimelineEntry>,
+    /// Until when the order waits for its payment, or waited; `None` if it never did.
+    pub payment_due_at: Option<DateTime<Utc>>,
     /// The saga that places the order.
     pub workflow_id: Uuid,
     /// The version; it grows with every change.

@@ -1,5 +1,6 @@
 //! Reads orders.
 
+use chrono::{DateTime, Utc};
 use engine::{ListCost, ListError, Page, PageOf, page_rows};
 use sqlx::{PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -60,6 +61,11 @@ pub(crate) async fn read(conn: &mut PgConnection, order_id: Uuid) -> Result<Opti
     query.build_query_as().fetch_optional(conn).await
 }
 
+/// The time, by the clock that all processes share.
+pub(crate) async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar("select clock_timestamp()").fetch_one(conn).await
+}
+
 fn select() -> QueryBuilder<Postgres> {
     QueryBuilder::new(format!("select {} from {} r", ORDERS.columns, ORDERS.table))
 }
@@ -67,7 +73,7 @@ fn select() -> QueryBuilder<Postgres> {
 /// Items and timeline come in the same round trip, as JSON.
 const ORDERS: StatusTable = StatusTable {
     columns: "r.order_id, r.customer_id, r.customer_email, r.status, r.status_reason, r.currency, r.total,
-            r.workflow_id, r.version, r.created_at, r.updated_at,
+            r.payment_due_at, r.workflow_id, r.version, r.created_at, r.updated_at,
             (select coalesce(json_agg(json_build_object('sku', l.sku, 'name', l.name, 'quantity', l.quantity,
                         'unit_price', l.unit_price, 'line_total', l.quantity * l.unit_price) order by l.line_no), '[]')
              from shop.order_line l where l.order_id = r.order_id) as items,

@@ -41,6 +41,8 @@ pub enum OrderStatus {
     Cancelling,
     /// It was cancelled; no stock is reserved.
     Cancelled,
+    /// Every unit of it was returned.
+    Returned,
 }
 
 impl OrderStatus {
@@ -58,19 +60,30 @@ impl OrderStatus {
             Self::Pending => &[Self::Confirmed, Self::Rejected, Self::Cancelling],
             Self::Confirmed => &[Self::Processing, Self::Cancelling],
             Self::Processing => &[Self::Shipped, Self::Cancelling],
-            Self::Shipped => &[Self::Delivered],
+            Self::Shipped => &[Self::Delivered, Self::Returned],
+            Self::Delivered => &[Self::Returned],
             Self::Cancelling => &[Self::Cancelled],
-            Self::Delivered | Self::Rejected | Self::Cancelled => &[],
+            Self::Rejected | Self::Cancelled | Self::Returned => &[],
         }
     }
 
-    /// The statuses that a person can set. Sagas set the others when they place or cancel an order.
+    /// Whether an order in this status can be returned, or part of it.
+    pub(crate) fn is_returnable(self) -> bool {
+        self.next().contains(&Self::Returned)
+    }
+
+    /// The statuses that a person can set. Sagas set the others when they place, cancel or take back an order.
     pub fn next_by_hand(self) -> &'static [Self] {
         match self {
             Self::Confirmed => &[Self::Processing],
             Self::Processing => &[Self::Shipped],
             Self::Shipped => &[Self::Delivered],
-            Self::Pending | Self::Delivered | Self::Rejected | Self::Cancelling | Self::Cancelled => &[],
+            Self::Pending
+            | Self::Delivered
+            | Self::Rejected
+            | Self::Cancelling
+            | Self::Cancelled
+            | Self::Returned => &[],
         }
     }
 
@@ -84,7 +97,8 @@ impl OrderStatus {
             | Self::Delivered
             | Self::Rejected
             | Self::Cancelling
-            | Self::Cancelled => StatusPath::Recorded,
+            | Self::Cancelled
+            | Self::Returned => StatusPath::Recorded,
         }
     }
 }
@@ -111,6 +125,8 @@ mod tests {
             (S::Confirmed, S::Cancelling),
             (S::Processing, S::Cancelling),
             (S::Cancelling, S::Cancelled),
+            (S::Shipped, S::Returned),
+            (S::Delivered, S::Returned),
         ];
         for &from in S::ALL {
             for &to in S::ALL {
@@ -120,12 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn a_person_can_set_only_legal_statuses_and_neither_confirm_nor_cancel() {
+    fn a_person_can_set_only_legal_statuses_and_neither_confirm_nor_cancel_nor_take_back() {
         for &from in S::ALL {
             for to in from.next_by_hand() {
                 assert!(from.next().contains(to), "{from} to {to}");
                 assert!(
-                    !matches!(to, S::Confirmed | S::Rejected | S::Cancelling | S::Cancelled),
+                    !matches!(to, S::Confirmed | S::Rejected | S::Cancelling | S::Cancelled | S::Returned),
                     "{from} to {to}"
                 );
             }

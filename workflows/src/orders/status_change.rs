@@ -19,6 +19,8 @@ pub(crate) struct NewOrderRow<'a> {
     /// Who placed it, for the audit log; `None` if that is recorded elsewhere.
     pub(crate) audited: Option<AuditActor<'a>>,
     pub(crate) priced: &'a PricedOrder,
+    /// Until when it waits for its payment.
+    pub(crate) payment_due_at: Option<DateTime<Utc>>,
 }
 
 impl NewOrderRow<'_> {
@@ -37,6 +39,7 @@ impl NewOrderRow<'_> {
             "currency": self.priced.currency,
             "total": self.priced.total,
             "items": items,
+            "payment_due_at": self.payment_due_at,
         });
         NewEvent::new("order.created", &self.order_id, &payload)
     }
@@ -73,6 +76,7 @@ impl ChangedOrder {
             OrderStatus::Confirmed => "order.confirmed",
             OrderStatus::Rejected => "order.rejected",
             OrderStatus::Cancelled => "order.cancelled",
+            OrderStatus::Returned => "order.returned",
             OrderStatus::Pending
             | OrderStatus::Processing
             | OrderStatus::Shipped

@@ -28,12 +28,13 @@ pub(crate) async fn insert_orders(
     let placed: Vec<Uuid> = sqlx::query_scalar(
         "with new as (
              select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-                                  $8::text[], $9::text[], $10::text[], $11::text[])
+                                  $8::text[], $9::text[], $10::text[], $11::text[], $12::timestamptz[])
                  as n (order_id, customer_id, workflow_id, total, currency, customer_email, actor,
-                       audited, key_id, address, trace_id)
+                       audited, key_id, address, trace_id, payment_due_at)
          ), placed as (
-             insert into shop.orders (order_id, customer_id, workflow_id, total, currency, customer_email)
-             select order_id, customer_id, workflow_id, total, currency, customer_email from new
+             insert into shop.orders
+                 (order_id, customer_id, workflow_id, total, currency, customer_email, payment_due_at)
+             select order_id, customer_id, workflow_id, total, currency, customer_email, payment_due_at from new
              on conflict (order_id) do nothing
              returning order_id, version, status
          ), timeline as (
@@ -61,6 +62,7 @@ pub(crate) async fn insert_orders(
     .bind(audited().map(|by| by?.key_id).collect::<Vec<_>>())
     .bind(audited().map(|by| Some(by?.address?.to_string())).collect::<Vec<_>>())
     .bind(audited().map(|by| by?.trace_id).collect::<Vec<_>>())
+    .bind(orders.iter().map(|order| order.payment_due_at).collect::<Vec<_>>())
     .fetch_all(conn)
     .await?;
     Ok(placed.into_iter().collect())

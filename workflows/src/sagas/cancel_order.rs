@@ -106,7 +106,8 @@ pub(crate) fn check_cancellable(
         | OrderStatus::Delivered
         | OrderStatus::Rejected
         | OrderStatus::Cancelling
-        | OrderStatus::Cancelled => Err(not_cancellable(format!("the order is {status}"))),
+        | OrderStatus::Cancelled
+        | OrderStatus::Returned => Err(not_cancellable(format!("the order is {status}"))),
     }
 }
 

@@ -3,7 +3,10 @@
 use engine::SagaId;
 use serde_json::Value;
 
-use crate::orders::{CANCEL_ORDER, PLACE_ORDER};
+use crate::{
+    orders::{CANCEL_ORDER, PLACE_ORDER},
+    returns::RETURN_ORDER,
+};
 
 /// What a start is about, for the audit log.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,7 +16,7 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// The order that the saga places or cancels; of others, the saga itself.
+    /// The order that the saga places, cancels or takes back; of others, the saga itself.
     pub(crate) fn of(definition: &str, input: &Value, saga_id: SagaId) -> Self {
         let order = acts_on_order(definition).then(|| input.get("order_id")?.as_str()).flatten();
         match order {
@@ -33,7 +36,7 @@ pub(crate) fn set_actor(definition: &str, input: &mut Value, actor: &str) {
 }
 
 fn acts_on_order(definition: &str) -> bool {
-    [PLACE_ORDER.name(), CANCEL_ORDER.name()].contains(&definition)
+    [PLACE_ORDER.name(), CANCEL_ORDER.name(), RETURN_ORDER.name()].contains(&definition)
 }
 
 #[cfg(test)]

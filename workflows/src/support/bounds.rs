@@ -221,6 +221,10 @@ pub const MAIL_HTML: TextBounds =
 /// The key by which a mail is sent only once.
 pub const DEDUP_KEY: TextBounds = TextBounds { name: "dedup-key", kind: TextKind::Line, min: 1, max: 128 };
 
+/// The name of a payment at its payment service.
+pub(crate) const PAYMENT_REFERENCE: TextBounds =
+    TextBounds { name: "payment-reference", kind: TextKind::Line, min: 1, max: 200 };
+
 /// The bounds of all texts in the OpenAPI document.
 pub const TEXTS: [TextBounds; 12] = [
     SKU,
@@ -241,6 +245,12 @@ pub const TEXTS: [TextBounds; 12] = [
 pub const MAX_ORDER_LINES: usize = 100;
 /// The quantity of one line of an order.
 pub const QUANTITY: NumberBounds = NumberBounds { name: "quantity", min: 1, max: 1_000_000 };
+/// The quantity of one product in a return: that of all lines of an order.
+pub const RETURNED_QUANTITY: NumberBounds =
+    NumberBounds { name: "returned-quantity", min: 1, max: 100 * QUANTITY.max };
+/// The quantity of one product in a parcel.
+pub const RECEIVED_QUANTITY: NumberBounds =
+    NumberBounds { name: "received-quantity", min: 0, max: RETURNED_QUANTITY.max };
 /// An amount of money, in minor units of its currency.
 pub const AMOUNT: NumberBounds = NumberBounds { name: "amount", min: 0, max: i64::MAX };
 /// The stock of a product: sums over a million such ledgers still fit.
@@ -250,7 +260,8 @@ pub const STOCK_DIFFERENCE: NumberBounds =
     NumberBounds { name: "stock-difference", min: -STOCK.max, max: STOCK.max };
 
 /// The bounds of all numbers in the OpenAPI document.
-pub const NUMBERS: [NumberBounds; 4] = [QUANTITY, AMOUNT, STOCK, STOCK_DIFFERENCE];
+pub const NUMBERS: [NumberBounds; 6] =
+    [QUANTITY, RETURNED_QUANTITY, RECEIVED_QUANTITY, AMOUNT, STOCK, STOCK_DIFFERENCE];
 
 #[cfg(test)]
 mod tests {

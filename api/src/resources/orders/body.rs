@@ -70,6 +70,9 @@ pub(crate) struct Order {
     pub(crate) items: Vec<OrderLine>,
     /// Every status of the order, oldest first.
     pub(crate) timeline: Vec<TimelineEntry>,
+    /// Until when the order waits for its payment, or waited; null if it never did (`PAYMENT_WINDOW`). The signal
+    /// `payment-received` ends the wait.
+    pub(crate) payment_due_at: Option<DateTime<Utc>>,
     /// The workflow that places the order; see `/api/workflows/{id}`. It is deleted some time after its end; the order
     /// stays.
     pub(crate) workflow_id: Uuid,
@@ -114,6 +117,7 @@ impl From<orders::Order> for Order {
             total: order.total,
             items: order.items.into_iter().map(Into::into).collect(),
             timeline: order.timeline.into_iter().map(Into::into).collect(),
+            payment_due_at: order.payment_due_at,
             workflow_id: order.workflow_id,
             created_at: order.created_at,
             updated_at: order.updated_at,
@@ -166,6 +170,7 @@ pub(super) fn example() -> Value {
             {"status": "pending", "at": "2026-11-22T10:00:00.000123Z", "actor": "key:web", "reason": null},
             {"status": "confirmed", "at": "2026-11-22T10:00:00.004567Z", "actor": "place-order", "reason": null}
         ],
+        "payment_due_at": null,
         "workflow_id": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3e",
         "created_at": "2026-11-22T10:00:00.000123Z",
         "updated_at": "2026-11-22T10:00:00.004567Z"

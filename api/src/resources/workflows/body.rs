@@ -28,7 +28,7 @@ pub(crate) struct NewWorkflow {
     #[schema(
         min_length = 1,
         max_length = 200,
-        pattern = "^(?!(order-(confirmed|rejected|cancelled|shipped)|sent):)[^\\u0000]*$"
+        pattern = "^(?!(order-(confirmed|rejected|cancelled|shipped)|payment-reminder|return-(approved|received|closed)|sent):)[^\\u0000]*$"
     )]
     pub(crate) business_key: Option<String>,
     /// A signal that is sent with the start, to the new workflow or to the one that has this business key. If it is

@@ -39,7 +39,7 @@ problems!(
             pattern = "^[^\\u0000]{1,128}$"),
         Actor
     ),
-    request_body(content = WorkflowSignal, example = json!({"message": {"amount": 1990}, "key": "payment-17"})),
+    request_body(content = WorkflowSignal, example = json!({"message": {"reference": "payment-17"}, "key": "payment-17"})),
     responses(
         (
             status = 202,

@@ -54,7 +54,7 @@ pub(crate) struct AddressedSignal {
     params(Actor),
     request_body(content = AddressedSignal, example = json!({
         "definition": "place-order", "business_key": "0199f3a0-5c1e-7d2b-9a43-0f6f4a1c2b3d", "name": "payment-received",
-        "message": {"amount": 1990}, "key": "payment-17"
+        "message": {"reference": "payment-17"}, "key": "payment-17"
     })),
     responses(
         (

@@ -23,6 +23,7 @@ use crate::{
             plan::{action_after, failing_step_after},
             process::Process,
             report::Note,
+            setup::{Setup, Version},
         },
     },
 };
@@ -31,27 +32,6 @@ use crate::{
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
 /// How long the outside waits for a saga before it looks again.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// A case that is to be run.
-pub(super) struct Setup<'a> {
-    /// The graph with which the sagas begin.
-    pub(super) graph: &'a Graph,
-    /// The way that they take.
-    pub(super) path: &'a [usize],
-    pub(super) case: Case,
-    pub(super) sagas: Vec<NewSaga>,
-    pub(super) struck: BTreeSet<SagaId>,
-    /// What the first process knows.
-    pub(super) first: Version,
-}
-
-/// The graphs that a process knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    Earlier,
-    Newest,
-    Both,
-}
 
 /// Why a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +47,7 @@ pub(super) enum Exit {
 pub(super) struct CaseRun<'a> {
     pub(super) proof: &'a Proof,
     pub(super) graph: &'a Graph,
+    pub(super) timed_out: &'a BTreeSet<String>,
     pub(super) deaths: Deaths,
     pub(super) case: Case,
     pub(super) pool: PgPool,
@@ -107,7 +88,7 @@ impl Proof {
 
 impl<'a> CaseRun<'a> {
     fn prepare(proof: &'a Proof, setup: &Setup<'a>, pool: PgPool) -> Self {
-        let Setup { graph, path, case, sagas, struck, .. } = setup;
+        let Setup { graph, path, case, sagas, struck, timed_out, .. } = setup;
         let ids: Vec<SagaId> = sagas.iter().map(NewSaga::saga_id).collect();
         let mut faults = CaseFaults::new(case, ids.iter().copied().collect(), struck.clone());
         faults.disabled_guard = proof.disabled_guard;
@@ -128,6 +109,7 @@ impl<'a> CaseRun<'a> {
         Self {
             proof,
             graph,
+            timed_out,
             deaths,
             case: case.clone(),
             pool,

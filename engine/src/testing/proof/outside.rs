@@ -20,10 +20,11 @@ use crate::{
             ProofError,
             case::Kind,
             case_faults::{is, set},
-            case_run::{CaseRun, Exit, Version},
+            case_run::{CaseRun, Exit},
             plan::expected,
             process::Process,
             report::Note,
+            setup::Version,
         },
     },
 };

@@ -101,6 +101,7 @@ impl CaseRun<'_> {
             }
             let signal = match (saga.waits_for.as_deref(), &saga.signal) {
                 (Some("sleep"), _) => None,
+                (Some("signal"), Some(_)) if self.timed_out.contains(&saga.step) => None,
                 (Some("signal"), Some(_)) if is_case && kind == Kind::SignalTimesOut => {
                     set(&self.faults.met);
                     None

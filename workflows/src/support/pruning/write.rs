@@ -81,7 +81,7 @@ pub(super) async fn delete_reservations(
          ), deleted as (
              delete from shop.reservation r using page p join shop.orders o on o.order_id = p.order_id
              where r.order_id = p.order_id and r.sku = p.sku and r.state <> 'held'
-               and o.status in ('delivered', 'rejected', 'cancelled')
+               and o.status in ('delivered', 'returned', 'rejected', 'cancelled')
                and o.updated_at < now() - make_interval(secs => $1)
              returning o.updated_at
          ), moved as (
