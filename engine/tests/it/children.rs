@@ -6,6 +6,7 @@ mod each;
 mod ends;
 mod entries;
 mod hostile;
+mod killed;
 mod late;
 mod results;
 mod rounds;
