@@ -82,6 +82,7 @@ async fn finish(file: &Path) {
     body(shop.post("/api/dead-jobs/retry", &retry).await, 200).await;
     let finished = async {
         while count(&pool, UNFINISHED).await > 0 {
+            engine::testing::end_waits(&pool).await.unwrap();
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };

@@ -97,7 +97,7 @@ pub async fn receive_return(
         Parcel { actor: by.actor.into(), items: items.to_vec(), reason: reason.map(ToOwned::to_owned) };
     let change = ReturnStatusChange { return_id, from: found.status, to, actor: by.actor, reason };
     write(&mut tx, "return.receive", &change, &by).await?;
-    signal(shop, &mut tx, &found, PARCEL_ARRIVED.with(&parcel)).await?;
+    signal(shop, &mut tx, &found, PARCEL_ARRIVED.with(&parcel).sender(by.actor)).await?;
     commit(tx, return_id).await
 }
 
@@ -120,7 +120,7 @@ async fn decide(
     let reason = decision.reason.as_deref();
     let change = ReturnStatusChange { return_id, from: found.status, to, actor: by.actor, reason };
     write(&mut tx, action, &change, by).await?;
-    signal(shop, &mut tx, &found, RETURN_DECIDED.with(decision)).await?;
+    signal(shop, &mut tx, &found, RETURN_DECIDED.with(decision).sender(by.actor)).await?;
     commit(tx, return_id).await
 }
 
