@@ -197,7 +197,11 @@ where o.order_id is null
    or (o.status in ('confirmed', 'processing') and (r.state is distinct from 'held' or r.quantity <> l.quantity))
    or (o.status in ('shipped', 'delivered', 'returned') and (r.state is distinct from 'consumed' or r.quantity <> l.quantity)
        and not (r.state is null and o.status in ('delivered', 'returned') and exists (
-         select from shop.pruning p where p.rows = 'reservations' and p.through >= o.updated_at)))
+         select from shop.pruning p where p.rows = 'reservations'
+           -- They may have been deleted before the order was returned.
+           and p.through >= coalesce((
+             select max(t.at) from shop.order_timeline t
+             where t.order_id = o.order_id and t.status <> 'returned'), o.updated_at))))
    or (o.status in ('rejected', 'cancelled') and r.state is not null and r.state <> 'released')
 union all
 select format('order %s has a total of %s, and its lines sum up to %s', o.order_id, o.total, sum(l.quantity * l.unit_price))

@@ -23,6 +23,7 @@ mod placing;
 mod proofs;
 mod retention;
 mod returns;
+mod returns_hostile;
 mod snapshots;
 mod statements;
 mod stock;

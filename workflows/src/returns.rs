@@ -13,7 +13,7 @@ pub use order_return::{OrderReturn, ReturnFilter, ReturnLine, ReturnTimelineEntr
 pub(crate) use read::{LockedReturn, completed_units, lock_returns, read, units_of_orders};
 pub use read::{get, list};
 pub use request::{RETURN_ORDER, ReturnItem, ReturnOrder};
-pub use signals::{PARCEL_ARRIVED, Parcel, RETURN_DECIDED, ReceivedItem, ReturnDecision};
+pub use signals::{PARCEL_ARRIVED, Parcel, RETURN_DECIDED, Reason, ReceivedItem, ReturnDecision};
 pub use status::ReturnStatus;
 pub(crate) use status_change::{ChangedReturn, NewReturnRow, ReturnStatusChange};
 pub(crate) use units::{OrderUnits, received_lines, returned_lines};

@@ -11,7 +11,7 @@ mod low_stock_alert;
 mod settings;
 mod start_request;
 
-pub(crate) use business_keys::{ORDER_SHIPPED, SENT};
+pub(crate) use business_keys::{ORDER_SHIPPED, RETURN_APPROVED, SENT};
 pub use business_keys::{RESERVED_PREFIXES, reserved_key};
 pub use dead_job_events::DeadJobEvents;
 pub(crate) use low_stock_alert::low_stock_alerts;

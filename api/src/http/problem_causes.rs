@@ -156,7 +156,11 @@ impl From<CancelRefusal> for Problem {
 
 impl From<ReturnRefusal> for Problem {
     fn from(refusal: ReturnRefusal) -> Self {
-        Self::new(ProblemCode::IllegalReturnStatus, refusal.to_string())
+        let code = match refusal {
+            ReturnRefusal::IllegalStatus { .. } => ProblemCode::IllegalReturnStatus,
+            ReturnRefusal::WorkflowEnded(_) => ProblemCode::WorkflowEnded,
+        };
+        Self::new(code, refusal.to_string())
     }
 }
 

@@ -179,3 +179,80 @@ async fn a_wrong_return_is_refused_by_its_field() {
     }
     assert_eq!(body(shop.get(&path).await, 200).await["status"], "approved");
 }
+
+#[tokio::test]
+async fn a_key_names_one_return_of_one_order() {
+    let shop = TestApi::with_workers().await;
+    shop.stock("TEA-1", 10).await;
+    let (first, second) = (shipped(&shop, "TEA-1").await, shipped(&shop, "TEA-1").await);
+    let send = async |order: &str, request: &Value| {
+        let call = shop.request(Method::POST, &format!("{order}/returns")).json(request);
+        call.header("Idempotency-Key", "same").send().await.unwrap()
+    };
+    let whole = json!({"reason": "too small"});
+    let one = body(send(&first, &whole).await, 201).await;
+    let other = body(send(&second, &whole).await, 201).await;
+    assert_ne!(one["return_id"], other["return_id"]);
+    problem(send(&first, &json!({"reason": "too big"})).await, 422, "idempotency-mismatch").await;
+    let more = shop.post(&format!("{first}/returns"), &whole).await;
+    problem(more, 422, "invalid-body").await;
+}
+
+#[tokio::test]
+async fn lists_of_returns_have_pages_and_each_its_own_cursors() {
+    let shop = TestApi::with_workers().await;
+    shop.stock("TEA-1", 100).await;
+    let order = shipped(&shop, "TEA-1").await;
+    for _ in 0..3 {
+        let one = json!({"reason": "too small", "items": [{"sku": "TEA-1", "quantity": 1}]});
+        body(shop.post(&format!("{order}/returns"), &one).await, 201).await;
+    }
+    for list in
+        ["/api/returns?limit=1", "/api/returns?limit=1&status=requested", &format!("{order}/returns?limit=1")]
+    {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut cursor = String::new();
+        loop {
+            let page = body(shop.get(&format!("{list}{cursor}")).await, 200).await;
+            for item in page["items"].as_array().unwrap() {
+                assert!(seen.insert(item["return_id"].as_str().unwrap().to_owned()), "{list}: twice");
+            }
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(seen.len(), 3, "{list}");
+        if !cursor.is_empty() {
+            problem(shop.get(&format!("/api/returns?status=completed{cursor}")).await, 400, "invalid-cursor")
+                .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_null_list_of_what_has_arrived_is_not_all_of_it() {
+    let shop = TestApi::with_workers().await;
+    shop.stock("TEA-1", 10).await;
+    let order = shipped(&shop, "TEA-1").await;
+    let found = body(shop.post(&format!("{order}/returns"), &json!({"reason": "x"})).await, 201).await;
+    let path = format!("/api/returns/{}", found["return_id"].as_str().unwrap());
+    body(shop.post(&format!("{path}/approve"), &json!({})).await, 200).await;
+    problem(shop.post(&format!("{path}/receive"), &json!({"items": null})).await, 422, "invalid-body").await;
+}
+
+#[tokio::test]
+async fn a_signal_by_hand_can_not_name_another_as_the_actor() {
+    let shop = TestApi::with_workers().await;
+    shop.stock("TEA-1", 10).await;
+    let order = shipped(&shop, "TEA-1").await;
+    let found = body(shop.post(&format!("{order}/returns"), &json!({"reason": "x"})).await, 201).await;
+    let signals = format!("/api/workflows/{}/signals/return-decided", found["workflow_id"].as_str().unwrap());
+    for message in [
+        json!({"approved": true, "actor": "the managing director"}),
+        json!({"approved": true, "reason": "a\nb"}),
+    ] {
+        problem(shop.post(&signals, &json!({"message": message})).await, 422, "invalid-body").await;
+    }
+    body(shop.post(&signals, &json!({"message": {"approved": true}})).await, 202).await;
+    let path = format!("/api/returns/{}", found["return_id"].as_str().unwrap());
+    assert_eq!(until(&shop, &path, "approved").await["timeline"][1]["actor"], "return-order");
+}

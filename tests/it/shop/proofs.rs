@@ -225,9 +225,8 @@ async fn returning_an_order_survives_every_fault() {
         let request = request(order_id, &[("TEA-1", 1)]);
         RETURN_ORDER.with(&request).business_key(request.return_id.to_string())
     };
-    let decided =
-        || RETURN_DECIDED.with(&ReturnDecision { approved: true, actor: "bob".into(), reason: None });
-    let parcel = || PARCEL_ARRIVED.with(&Parcel { actor: "cy".into(), items: Vec::new(), reason: None });
+    let decided = || RETURN_DECIDED.with(&ReturnDecision { approved: true, reason: None });
+    let parcel = || PARCEL_ARRIVED.with(&Parcel { items: Vec::new(), reason: None });
     let report = Proof::of(RETURN_ORDER.name(), test.pool().clone(), definitions(&test.mails), start)
         .signal(decided)
         .signal(parcel)

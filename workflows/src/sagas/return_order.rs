@@ -22,6 +22,10 @@ use engine::{Definition, Failure, GraphError, Saga};
 use serde_json::json;
 
 use self::{check_approval::CheckApproval, close_return::CloseReturn, open_return::OpenReturn};
+pub(crate) use self::{
+    closing::{Closed, Closing, close_rows},
+    outcome::ReturnEnd,
+};
 use crate::{
     returns::{PARCEL_ARRIVED, RETURN_DECIDED, RETURN_ORDER, ReturnOrder},
     support::violation::Violation,

@@ -34,7 +34,7 @@ pub(crate) struct LedgerEntry {
     pub(crate) delta_on_hand: i64,
     /// The change of the reserved stock.
     pub(crate) delta_reserved: i64,
-    /// The order that reserved, released or shipped the stock.
+    /// The order that reserved, released or shipped the stock, or of which it came back.
     pub(crate) order_id: Option<Uuid>,
     /// The actor: a person, a service or a workflow.
     pub(crate) actor: String,

@@ -16,7 +16,7 @@ use crate::{
 
 problems!(
     Problems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS,
-    &[ProblemCode::IllegalReturnStatus, ProblemCode::PreconditionFailed]
+    &[ProblemCode::IllegalReturnStatus, ProblemCode::WorkflowEnded, ProblemCode::PreconditionFailed]
 );
 
 /// Approve a return

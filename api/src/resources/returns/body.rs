@@ -1,7 +1,7 @@
 //! The JSON of returns.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use shop::returns;
 use utoipa::ToSchema;
@@ -16,6 +16,11 @@ use crate::{
 
 documented_enum!(ReturnStatus, "The status of a return.", returns::ReturnStatus::ALL);
 
+/// Reads a list that can be left out, and can't be null: without one everything is meant.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
 /// What is returned of an order.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +29,7 @@ pub(crate) struct NewReturn {
     #[schema(format = "required-reason", example = "too small")]
     pub(crate) reason: String,
     /// The units, each SKU once. Without it all that is not in a return yet.
+    #[serde(default, deserialize_with = "given")]
     #[schema(min_items = 1, max_items = 100, nullable = false, value_type = Option<Vec<returns::ReturnItem>>)]
     pub(crate) items: Option<Vec<StrictObject<returns::ReturnItem>>>,
 }
@@ -51,6 +57,7 @@ pub(crate) struct ReturnRejection {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReturnReceipt {
     /// The units, each SKU once; what is not listed was not in the parcel. Without it all that was announced, fit for sale.
+    #[serde(default, deserialize_with = "given")]
     #[schema(min_items = 1, max_items = 100, nullable = false, value_type = Option<Vec<returns::ReceivedItem>>)]
     pub(crate) items: Option<Vec<StrictObject<returns::ReceivedItem>>>,
     /// A remark, for the timeline.

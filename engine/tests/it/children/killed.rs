@@ -157,8 +157,8 @@ async fn a_process_that_is_killed_twice_among_many_children_leaves_each_done_onc
     assert_eq!(count(&pool, "select count(distinct number) from announced").await, ITEMS);
     let rows = engine.children_of(id).await.unwrap().remove(0);
     assert_eq!((rows.open, rows.completed, rows.compensated, rows.given_up), (0, ITEMS, 0, 0));
-    let lost = "select count(*) from engine.history where outcome = 'lost'";
-    assert!(count(&pool, lost).await > 0, "nothing was under way when the processes were killed");
+    let attempts = "select count(*) from engine.history where outcome = 'lost'";
+    assert!(count(&pool, attempts).await > 0, "nothing was under way when the processes were killed");
     verified(&engine).await;
     engine.shutdown().await;
 }

@@ -65,16 +65,19 @@ impl TransactionStep for OpenOrder {
         let new: Vec<NewOrderRow<'_>> = batch
             .iter()
             .zip(&priced)
-            .filter_map(|(item, priced)| Some(new_order(item, priced.as_ref().ok()?, payment)))
+            .filter_map(|(item, priced)| {
+                let priced = priced.as_ref().ok()?;
+                Some(new_order(item, priced, terms_of(priced, payment)))
+            })
             .collect();
         let opened = open(tx, new).await?;
         let mut priced = priced.into_iter();
         Ok(batch.decide(|item| match priced.next() {
             Some(Ok(order)) if opened.contains(&item.input.order_id) => Outcome::Done(Opened {
+                payment: terms_of(&order, payment),
                 currency: order.currency,
                 total: order.total,
                 names: order.lines.into_iter().map(|line| line.name).collect(),
-                payment,
             }),
             Some(Err(failure)) => Outcome::Fail(failure),
             Some(Ok(_)) | None => Outcome::Fail(exists(item.input.order_id)),
@@ -128,6 +131,11 @@ fn decide(
     }
     let priced = orders::price(&order.items, catalog_entries).map_err(|violations| invalid(&violations))?;
     if seen.insert(order.order_id) { Ok(priced) } else { Err(exists(order.order_id)) }
+}
+
+/// The terms of an order: one that costs nothing waits for no payment.
+fn terms_of(order: &PricedOrder, terms: Option<PaymentTerms>) -> Option<PaymentTerms> {
+    terms.filter(|_| order.total > 0)
 }
 
 fn new_order<'a>(

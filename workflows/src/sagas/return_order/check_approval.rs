@@ -11,7 +11,8 @@ use crate::{
     mail_templates,
     notifications::DELIVER_NOTIFICATION,
     returns::{
-        self, ChangedReturn, LockedReturn, ReturnDecision, ReturnOrder, ReturnStatus, ReturnStatusChange,
+        self, ChangedReturn, LockedReturn, RETURN_ORDER, Reason, ReturnDecision, ReturnOrder, ReturnStatus,
+        ReturnStatusChange,
     },
     sagas::business_keys::RETURN_APPROVED,
     support::outbox,
@@ -60,8 +61,8 @@ impl TransactionStep for CheckApproval {
                     return_id: item.input.0.return_id,
                     from: ReturnStatus::Requested,
                     to: ReturnStatus::Approved,
-                    actor: &decision.actor,
-                    reason: decision.reason.as_deref(),
+                    actor: RETURN_ORDER.name(),
+                    reason: decision.reason.as_ref().map(Reason::as_str),
                 }),
                 Ok(Approval::Recorded) | Err(_) => None,
             })
@@ -126,7 +127,7 @@ mod tests {
     }
 
     fn said(approved: bool) -> Signalled<ReturnDecision> {
-        Signalled::Received(ReturnDecision { approved, actor: "bob".into(), reason: None })
+        Signalled::Received(ReturnDecision { approved, reason: None })
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! How a return ends without its parcel, by the cause of the compensation: pure functions.
 
 use engine::{Cause, Failure};
-use serde_json::json;
 
-use crate::returns::{RETURN_ORDER, ReturnDecision, ReturnStatus};
+use crate::returns::{RETURN_ORDER, Reason, ReturnDecision, ReturnStatus};
 
 /// The end of a return, as its timeline and the customer are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ReturnEnd {
-    pub(super) status: ReturnStatus,
-    pub(super) actor: String,
-    pub(super) reason: String,
+pub(crate) struct ReturnEnd {
+    pub(crate) status: ReturnStatus,
+    pub(crate) actor: String,
+    pub(crate) reason: String,
 }
 
 const REJECTED: &str = "return-rejected";
@@ -26,7 +25,7 @@ impl ReturnEnd {
         match cause {
             Cause::Failed { failure, .. } if failure.code == REJECTED => Self {
                 status: ReturnStatus::Rejected,
-                actor: failure.details["actor"].as_str().unwrap_or(RETURN_ORDER.name()).into(),
+                actor: RETURN_ORDER.name().into(),
                 reason: failure.message.clone(),
             },
             Cause::Failed { failure, .. } if failure.code == NO_ANSWER => {
@@ -58,8 +57,7 @@ impl ReturnEnd {
 
 /// The failure of a return that was not allowed, by a decision that the row does not hold yet.
 pub(super) fn rejected(decision: &ReturnDecision) -> Failure {
-    let reason = decision.reason.as_deref().unwrap_or(NO_REASON);
-    Failure::new(REJECTED, reason).with(json!({"actor": decision.actor}))
+    Failure::new(REJECTED, decision.reason.as_ref().map_or(NO_REASON, Reason::as_str))
 }
 
 /// The failure of a return whose row says that it was not allowed.
@@ -87,15 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_names_who_decided_and_why() {
-        let decision =
-            ReturnDecision { approved: false, actor: "bob".into(), reason: Some("it was worn".into()) };
-        let end = ReturnEnd::of(&failed(rejected(&decision)));
-        assert_eq!(
-            (end.status, end.actor.as_str(), end.reason.as_str()),
-            (ReturnStatus::Rejected, "bob", "it was worn")
-        );
-        let silent = ReturnEnd::of(&failed(rejected(&ReturnDecision { reason: None, ..decision })));
+    fn a_rejection_says_why() {
+        let reason = Some("it was worn".to_owned().try_into().unwrap());
+        let end = ReturnEnd::of(&failed(rejected(&ReturnDecision { approved: false, reason })));
+        assert_eq!((end.status, end.reason.as_str()), (ReturnStatus::Rejected, "it was worn"));
+        let silent = ReturnEnd::of(&failed(rejected(&ReturnDecision { approved: false, reason: None })));
         assert_eq!(silent.reason, "no reason was given");
     }
 
