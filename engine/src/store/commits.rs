@@ -22,6 +22,8 @@ pub(crate) struct FencedSaga {
     pub(crate) cancel: Option<serde_json::Value>,
     /// Whether a cancel for it is in the inbox.
     pub(crate) has_message: bool,
+    /// Whether signals for it are in the inbox that no wait has taken.
+    pub(crate) has_signals: bool,
     pub(crate) deadline_passed: bool,
     /// How long ago the saga was created.
     pub(crate) age_ms: i64,
@@ -49,7 +51,10 @@ pub(crate) async fn fence(
              wait_until, waits_since, clock_timestamp() as now, pg_backend_pid() as backend, \
              exists (select from engine.inbox i where i.saga_id = saga.id and i.state = 'unread' \
              and i.kind = 'cancel') \
-                 as has_message \
+                 as has_message, \
+             exists (select from engine.inbox i where i.saga_id = saga.id and i.state in ('unread', 'unreadable') \
+             and i.kind = 'signal') \
+                 as has_signals \
          from engine.saga where id = any((select $1::uuid[])::uuid[]) and lease_owner = $2 order by id for update",
     )
     .bind(ids)

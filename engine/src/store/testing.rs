@@ -39,7 +39,8 @@ pub(crate) async fn no_fence(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Ve
         "select id, epoch, history_seq, cancel, false as deadline_passed, \
              (extract(epoch from clock_timestamp() - created_at) * 1000)::bigint as age_ms, \
              coalesce((extract(epoch from clock_timestamp() - postponed_since) * 1000)::bigint, 0) as postponed_ms, \
-             wait_until, waits_since, clock_timestamp() as now, pg_backend_pid() as backend, false as has_message \
+             wait_until, waits_since, clock_timestamp() as now, pg_backend_pid() as backend, false as has_message, \
+             true as has_signals \
          from engine.saga where id = any($1) order by id for update",
     )
     .bind(ids)

@@ -1,9 +1,10 @@
-//! The number of statements of a batch does not depend on its number of orders.
+//! The number of statements of a batch does not depend on its number of orders, and none is about what no order has.
 
-use std::{cell::Cell, sync::Once};
+use std::{cell::Cell, fmt, sync::Once};
 
 use engine::NewSaga;
-use shop::orders::PLACE_ORDER;
+use shop::orders::{PAYMENT_RECEIVED, PLACE_ORDER, Payment};
+use tracing::field::{Field, Visit};
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt};
 
 use super::{TestShop, order};
@@ -13,6 +14,8 @@ use crate::support::WAIT_TIMEOUT;
 thread_local! {
     /// The runtime of such a test runs on the test's thread, so only its own statements are counted.
     static STATEMENTS: Cell<usize> = const { Cell::new(0) };
+    /// Those that settle signals.
+    static OF_SIGNALS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Counts the statements that sqlx logs.
@@ -23,8 +26,20 @@ impl<S: tracing::Subscriber> Layer<S> for Statements {
         metadata.target() == "sqlx::query"
     }
 
-    fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         STATEMENTS.set(STATEMENTS.get() + 1);
+        let mut of_signals = OfSignals(false);
+        event.record(&mut of_signals);
+        OF_SIGNALS.set(OF_SIGNALS.get() + usize::from(of_signals.0));
+    }
+}
+
+/// Whether a statement settles signals.
+struct OfSignals(bool);
+
+impl Visit for OfSignals {
+    fn record_debug(&mut self, _: &Field, value: &dyn fmt::Debug) {
+        self.0 |= format!("{value:?}").contains("update engine.inbox");
     }
 }
 
@@ -72,7 +87,7 @@ async fn two_hundred_orders_are_reserved_confirmed_and_mailed_with_few_statement
     let mut tx = test.pool().begin().await.unwrap();
     let started = test.shop.engine().start_in(&mut tx, placements(200)).await.unwrap();
     tx.commit().await.unwrap();
-    let before = STATEMENTS.get();
+    let (before, of_signals) = (STATEMENTS.get(), OF_SIGNALS.get());
     let test = test.start_workers();
     for saga in started {
         test.shop.engine().wait(saga.unwrap().saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
@@ -80,5 +95,28 @@ async fn two_hundred_orders_are_reserved_confirmed_and_mailed_with_few_statement
     let cost = STATEMENTS.get() - before;
     // Includes deliveries, leases and polling; one by one it would be some ten thousand.
     assert!((1..1000).contains(&cost), "{cost} statements for 200 orders");
+    // They leave the wait for their payment out, and nobody has sent one.
+    assert_eq!(OF_SIGNALS.get() - of_signals, 0);
+    test.close().await;
+}
+
+#[tokio::test]
+async fn a_payment_for_an_order_that_waits_for_none_is_marked_as_too_late() {
+    count_statements();
+    let test = TestShop::open().await;
+    test.add_product("TEA-1", 10, 10).await;
+    let payment = Payment { reference: "pay-17".to_owned().try_into().unwrap() };
+    let new = PLACE_ORDER.with(&order(&[("TEA-1", 1)])).signal(PAYMENT_RECEIVED.with(&payment));
+    let saga_id = test.shop.engine().start(new).await.unwrap().saga_id;
+    let before = OF_SIGNALS.get();
+    let test = test.start_workers();
+    test.shop.engine().wait(saga_id, WAIT_TIMEOUT).await.unwrap().unwrap();
+    assert!(OF_SIGNALS.get() > before, "such statements are not seen");
+    let state: String = sqlx::query_scalar("select state from engine.inbox where saga_id = $1")
+        .bind(saga_id.0)
+        .fetch_one(test.pool())
+        .await
+        .unwrap();
+    assert_eq!(state, "too_late");
     test.close().await;
 }

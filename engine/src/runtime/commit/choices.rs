@@ -80,6 +80,9 @@ impl<'a> SagaCursor<'a> {
         );
         let (graph, before) = (self.graph, self.state.step_index);
         self.apply(&Event::Chosen(arm));
+        if !self.wait.has_signals {
+            return;
+        }
         let now = if self.next == Next::Work { self.state.step_index } else { graph.steps.len() };
         let left = graph
             .signals()

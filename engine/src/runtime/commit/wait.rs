@@ -12,6 +12,9 @@ pub(super) struct Wait {
     pub(super) since: Option<DateTime<Utc>>,
     /// The wait for a time or a signal that the saga has entered at its step.
     pub(super) entered: Option<Entered>,
+    /// Whether there were signals at the fence that no wait had taken. Only then some can be too late; those that come
+    /// after the fence are found when the saga has ended.
+    pub(super) has_signals: bool,
     /// The last signal that other code could not read, and that this code could not read either.
     pub(super) tried: i64,
 }
@@ -27,7 +30,7 @@ impl Wait {
     pub(super) fn of(row: &FencedSaga) -> Self {
         let entered =
             row.wait_until.map(|until| Entered { since: row.waits_since.unwrap_or(row.now), until });
-        Self { now: row.now, since: row.waits_since, entered, tried: 0 }
+        Self { now: row.now, since: row.waits_since, entered, has_signals: row.has_signals, tried: 0 }
     }
 
     /// The saga has left its step.

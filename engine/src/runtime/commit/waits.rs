@@ -139,12 +139,12 @@ async fn messages(
     Ok(messages)
 }
 
-/// Marks the signals that came too late for sagas that end.
+/// Marks the signals that came too late for sagas that end, without a statement if none has any.
 pub(super) async fn settle(conn: &mut PgConnection, cursors: &[SagaCursor<'_>]) -> Result<(), sqlx::Error> {
     let ended: Vec<Uuid> = cursors
         .iter()
         .filter(|cursor| matches!(cursor.state.status, Status::Completed | Status::Compensated))
-        .filter(|cursor| cursor.graph.signals().next().is_some())
+        .filter(|cursor| cursor.wait.has_signals)
         .map(|cursor| cursor.job.saga_id.0)
         .collect();
     if ended.is_empty() { Ok(()) } else { store::signals::expire(conn, &ended).await }
