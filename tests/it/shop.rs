@@ -31,7 +31,7 @@ mod traces;
 
 use std::time::Duration;
 
-use engine::{Engine, EngineBuilder, Page, Retention, RetryPolicy, Status};
+use engine::{Engine, EngineBuilder, Page, Retention, RetryPolicy, SagaId, Status};
 use shop::{
     DeadJobEvents, Shop, commands,
     invariants::{InvariantResult, check},
@@ -157,6 +157,20 @@ impl TestShop {
         };
         let sagas = self.shop.engine().sagas(&filter, Page { after: None, limit: 1 }).await.unwrap().items;
         self.shop.engine().wait(sagas[0].saga_id, WAIT_TIMEOUT).await.unwrap().unwrap().status
+    }
+
+    /// Waits until this saga waits at this step.
+    async fn waits_at(&self, saga: Uuid, step: &str) {
+        let waits = async {
+            loop {
+                let saga = self.shop.engine().saga(SagaId(saga)).await.unwrap().unwrap();
+                if saga.waits_for.is_some() && saga.step == step {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(WAIT_TIMEOUT, waits).await.expect("the saga waits");
     }
 
     /// The mails that were sent, as files.

@@ -12,8 +12,6 @@ use shop::{
 
 use super::{QUICK, TestShop, order, statuses};
 
-use crate::support::WAIT_TIMEOUT;
-
 /// A shop whose orders wait for ten minutes.
 pub(super) async fn waiting_shop() -> TestShop {
     let mails = tempfile::tempdir().unwrap();
@@ -38,21 +36,8 @@ fn target(order: &Order) -> SignalTarget {
 /// Places an order and waits until it waits for its payment at this step.
 async fn place(test: &TestShop) -> Order {
     let placed = commands::place_order(&test.shop, order(&[("TEA-1", 4)]), None, None).await.unwrap();
-    waits_at(test, &placed, "await-payment").await;
+    test.waits_at(placed.workflow_id, "await-payment").await;
     placed
-}
-
-async fn waits_at(test: &TestShop, order: &Order, step: &str) {
-    let waits = async {
-        loop {
-            let saga = test.shop.engine().saga(engine::SagaId(order.workflow_id)).await.unwrap().unwrap();
-            if saga.waits_for.is_some() && saga.step == step {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(WAIT_TIMEOUT, waits).await.expect("the order waits");
 }
 
 async fn ended(test: &TestShop, order: &Order) -> (Status, Order) {
@@ -99,7 +84,7 @@ async fn an_order_that_is_not_paid_is_reminded_of_and_then_rejected() {
     let tea = test.add_product("TEA-1", 10, 5).await;
     let placed = place(&test).await;
     end_waits(test.pool()).await.unwrap();
-    waits_at(&test, &placed, "await-late-payment").await;
+    test.waits_at(placed.workflow_id, "await-late-payment").await;
     assert_eq!(mails_about(&test, "payment-reminder", &placed).await, 1);
     assert_eq!(test.stock(&tea).await, (5, 4));
 
@@ -121,7 +106,7 @@ async fn an_order_that_is_paid_after_the_reminder_is_confirmed() {
     test.add_product("TEA-1", 10, 5).await;
     let placed = place(&test).await;
     end_waits(test.pool()).await.unwrap();
-    waits_at(&test, &placed, "await-late-payment").await;
+    test.waits_at(placed.workflow_id, "await-late-payment").await;
     test.shop.engine().signal(target(&placed), payment("pay-17")).await.unwrap();
     let (status, paid) = ended(&test, &placed).await;
     assert_eq!((status, paid.status), (Status::Completed, OrderStatus::Confirmed));
@@ -182,7 +167,7 @@ async fn an_order_keeps_the_terms_with_which_it_was_accepted() {
         let (other, stop) = (other.clone(), stop.clone());
         async move { other.run(&mut feed, stop).await }
     });
-    waits_at(&waiting, &placed, "await-payment").await;
+    waiting.waits_at(placed.workflow_id, "await-payment").await;
     other.signal(target(&placed), payment("pay-17")).await.unwrap();
     assert_eq!(ended(&waiting, &placed).await.0, Status::Completed);
     stop.cancel();

@@ -14,8 +14,6 @@ use uuid::Uuid;
 
 use super::{TestShop, order};
 
-use crate::support::WAIT_TIMEOUT;
-
 /// Three teas, in two lines, and a cup.
 const LINES: [(&str, i64); 3] = [("TEA-1", 2), ("CUP-1", 1), ("TEA-1", 1)];
 
@@ -39,11 +37,11 @@ pub(super) fn request(order_id: Uuid, items: &[(&str, i64)]) -> ReturnOrder {
     }
 }
 
-async fn requested(test: &TestShop, order_id: Uuid, items: &[(&str, i64)]) -> OrderReturn {
+pub(super) async fn requested(test: &TestShop, order_id: Uuid, items: &[(&str, i64)]) -> OrderReturn {
     commands::request_return(&test.shop, request(order_id, items), "ann", None).await.unwrap()
 }
 
-async fn approved(test: &TestShop, order_id: Uuid, items: &[(&str, i64)]) -> OrderReturn {
+pub(super) async fn approved(test: &TestShop, order_id: Uuid, items: &[(&str, i64)]) -> OrderReturn {
     let found = requested(test, order_id, items).await;
     commands::approve_return(&test.shop, found.return_id, None, "bob", None).await.unwrap()
 }
@@ -58,22 +56,9 @@ fn arrived(sku: &str, quantity: i64, fit_for_sale: Option<i64>) -> ReceivedItem 
 }
 
 /// The status in which the saga of a return has ended, and the return.
-async fn ended(test: &TestShop, found: &OrderReturn) -> (Status, OrderReturn) {
+pub(super) async fn ended(test: &TestShop, found: &OrderReturn) -> (Status, OrderReturn) {
     let status = test.settled(RETURN_ORDER.name(), found.return_id.to_string()).await;
     (status, returns::get(test.pool(), found.return_id).await.unwrap().unwrap())
-}
-
-async fn waits_at(test: &TestShop, found: &OrderReturn, step: &str) {
-    let waits = async {
-        loop {
-            let saga = test.shop.engine().saga(SagaId(found.workflow_id)).await.unwrap().unwrap();
-            if saga.waits_for.is_some() && saga.step == step {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(WAIT_TIMEOUT, waits).await.expect("the return waits");
 }
 
 fn statuses(found: &OrderReturn) -> Vec<ReturnStatus> {
@@ -243,14 +228,14 @@ async fn a_return_expires_if_nobody_decides_and_if_no_parcel_comes() {
     let (test, tea, _) = open_shop().await;
     let order = shipped(&test, &LINES).await;
     let undecided = requested(&test, order.order_id, &[("TEA-1", 1)]).await;
-    waits_at(&test, &undecided, "await-approval").await;
+    test.waits_at(undecided.workflow_id, "await-approval").await;
     end_waits(test.pool()).await.unwrap();
     let (status, closed) = ended(&test, &undecided).await;
     assert_eq!((status, closed.status), (Status::Compensated, ReturnStatus::Expired));
     assert_eq!(closed.status_reason.as_deref(), Some("we could not decide about it in time"));
 
     let unsent = approved(&test, order.order_id, &[("TEA-1", 1)]).await;
-    waits_at(&test, &unsent, "await-parcel").await;
+    test.waits_at(unsent.workflow_id, "await-parcel").await;
     end_waits(test.pool()).await.unwrap();
     let (status, closed) = ended(&test, &unsent).await;
     assert_eq!((status, closed.status), (Status::Completed, ReturnStatus::Expired));
@@ -294,7 +279,7 @@ async fn a_return_is_called_off_by_a_cancel_of_its_workflow_until_its_parcel_is_
     let (test, tea, _) = open_shop().await;
     let order = shipped(&test, &LINES).await;
     let found = approved(&test, order.order_id, &[("TEA-1", 1)]).await;
-    waits_at(&test, &found, "await-parcel").await;
+    test.waits_at(found.workflow_id, "await-parcel").await;
     test.shop.engine().cancel(SagaId(found.workflow_id), "ann", "found it again").await.unwrap();
     let (status, closed) = ended(&test, &found).await;
     assert_eq!((status, closed.status), (Status::Compensated, ReturnStatus::Cancelled));
@@ -305,7 +290,7 @@ async fn a_return_is_called_off_by_a_cancel_of_its_workflow_until_its_parcel_is_
 
     // The parcel is here, and no worker has seen that: the cancel comes too late.
     let found = approved(&test, order.order_id, &[("TEA-1", 1)]).await;
-    waits_at(&test, &found, "await-parcel").await;
+    test.waits_at(found.workflow_id, "await-parcel").await;
     let test = test.stop_workers().await;
     commands::receive_return(&test.shop, found.return_id, &[], None, "cy", None).await.unwrap();
     let _ = test.shop.engine().cancel(SagaId(found.workflow_id), "ann", "found it again").await;
@@ -325,7 +310,7 @@ async fn signals_that_an_operator_sends_are_carried_out() {
         test.shop.engine().signal(SagaId(found.workflow_id), Signal::untyped(name, &message)).await.unwrap();
     };
     send("return-decided", json!({"approved": true})).await;
-    waits_at(&test, &found, "await-parcel").await;
+    test.waits_at(found.workflow_id, "await-parcel").await;
     assert_eq!(
         returns::get(test.pool(), found.return_id).await.unwrap().unwrap().status,
         ReturnStatus::Approved
@@ -358,7 +343,7 @@ async fn a_signalled_parcel_that_does_not_fit_waits_for_an_operator() {
     let (test, tea, _) = open_shop().await;
     let order = shipped(&test, &LINES).await;
     let found = approved(&test, order.order_id, &[("TEA-1", 1)]).await;
-    waits_at(&test, &found, "await-parcel").await;
+    test.waits_at(found.workflow_id, "await-parcel").await;
     let wrong = json!({"items": [{"sku": "POT-1", "quantity": 1}]});
     test.shop
         .engine()

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::{
     QUICK, TestShop, order,
     payments::waiting_shop,
-    returns::{request, shipped},
+    returns::{approved, ended, request, requested, shipped},
     violations,
 };
 
@@ -25,34 +25,6 @@ use crate::support::WAIT_TIMEOUT;
 
 /// Everything that has ended is over its time.
 const MOMENT: Duration = Duration::from_millis(1);
-
-async fn requested(test: &TestShop, order_id: Uuid, items: &[(&str, i64)]) -> OrderReturn {
-    commands::request_return(&test.shop, request(order_id, items), "ann", None).await.unwrap()
-}
-
-async fn approved(test: &TestShop, order_id: Uuid, items: &[(&str, i64)]) -> OrderReturn {
-    let found = requested(test, order_id, items).await;
-    commands::approve_return(&test.shop, found.return_id, None, "bob", None).await.unwrap()
-}
-
-async fn ended(test: &TestShop, found: &OrderReturn) -> (Status, OrderReturn) {
-    let status =
-        test.shop.engine().wait(SagaId(found.workflow_id), WAIT_TIMEOUT).await.unwrap().unwrap().status;
-    (status, returns::get(test.pool(), found.return_id).await.unwrap().unwrap())
-}
-
-async fn waits_at(test: &TestShop, saga: Uuid, step: &str) {
-    let waits = async {
-        loop {
-            let saga = test.shop.engine().saga(SagaId(saga)).await.unwrap().unwrap();
-            if saga.waits_for.is_some() && saga.step == step {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(WAIT_TIMEOUT, waits).await.expect("the saga waits");
-}
 
 async fn send(test: &TestShop, saga: Uuid, name: &str, message: &Value) -> Result<(), String> {
     let sent = test.shop.engine().signal(SagaId(saga), Signal::untyped(name, message)).await;
@@ -183,7 +155,7 @@ async fn a_return_whose_dead_job_is_discarded_holds_its_units_not_for_ever() {
     let test = open_shop().await;
     let order = shipped(&test, &[("TEA-1", 2)]).await;
     let found = approved(&test, order.order_id, &[]).await;
-    waits_at(&test, found.workflow_id, "await-parcel").await;
+    test.waits_at(found.workflow_id, "await-parcel").await;
     let wrong = json!({"items": [{"sku": "POT-1", "quantity": 1}]});
     send(&test, found.workflow_id, "parcel-arrived", &wrong).await.unwrap();
     assert_eq!(ended(&test, &found).await.0, Status::Dead);
@@ -202,7 +174,7 @@ async fn a_return_whose_dead_job_has_expired_holds_its_units_not_for_ever() {
     let test = open_shop().await;
     let order = shipped(&test, &[("TEA-1", 2)]).await;
     let found = approved(&test, order.order_id, &[]).await;
-    waits_at(&test, found.workflow_id, "await-parcel").await;
+    test.waits_at(found.workflow_id, "await-parcel").await;
     let wrong = json!({"items": [{"sku": "POT-1", "quantity": 1}]});
     send(&test, found.workflow_id, "parcel-arrived", &wrong).await.unwrap();
     assert_eq!(ended(&test, &found).await.0, Status::Dead);
