@@ -19,7 +19,7 @@ mod signals;
 mod steps;
 
 use self::{
-    arguments::{Arguments, ChildrenArguments, OrdersArguments, SignalsArguments},
+    arguments::{Arguments, ChildrenArguments, OrdersArguments, SignalsArguments, StepsArguments},
     database::BenchDatabase,
     load::Load,
     server::ServerFigures,
@@ -42,7 +42,7 @@ pub(crate) async fn run(config: Config, command: BenchCommand) -> Result<(), Exi
     }
     let (name, arguments) = match &command {
         BenchCommand::Fill(arguments) => return Box::pin(fill::run(&config, arguments)).await,
-        BenchCommand::Steps(arguments) => ("steps", arguments.clone()),
+        BenchCommand::Steps(StepsArguments { arguments, .. }) => ("steps", arguments.clone()),
         BenchCommand::Signals(SignalsArguments { arguments, .. }) => ("signals", arguments.clone()),
         BenchCommand::Children(ChildrenArguments { arguments, .. }) => ("children", arguments.clone()),
         BenchCommand::Orders(OrdersArguments { arguments, mail_outage: None, .. }) => {
@@ -84,7 +84,7 @@ async fn measure(
     database.migrate().await?;
     let before = server::counters(database).await?;
     let load = match command {
-        BenchCommand::Steps(_) => steps::run(config, arguments, database).await?,
+        BenchCommand::Steps(arguments) => steps::run(config, arguments, database).await?,
         BenchCommand::Signals(arguments) => signals::run(config, arguments, database).await?,
         BenchCommand::Children(arguments) => children::run(config, arguments, database).await?,
         BenchCommand::Orders(_) => orders::run(config, arguments, database).await?,

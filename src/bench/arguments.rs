@@ -10,7 +10,7 @@ use crate::{config::parse_duration, terminal};
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// The engine alone: start, three recorded steps that do nothing, end
-    Steps(Arguments),
+    Steps(StepsArguments),
     /// Sagas that wait for a signal, each from its signal until it has ended
     Signals(SignalsArguments),
     /// Sagas with a child for each of many items, each until all of them have ended
@@ -54,6 +54,16 @@ pub(crate) struct Arguments {
     /// The server to measure on, instead of `DATABASE_URL` or the embedded default; a database is created there
     #[arg(long, value_name = "URL")]
     pub(super) database_url: Option<String>,
+}
+
+/// How to measure steps.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StepsArguments {
+    #[command(flatten)]
+    pub(super) arguments: Arguments,
+    /// How many graphs of the saga are registered: the one that is started and others, as after so many deploys
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(super) graphs: u32,
 }
 
 /// How to measure signals.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use workers::{QueueOptions, Workers};
 
 use super::{
-    arguments::Arguments,
+    arguments::StepsArguments,
     database::BenchDatabase,
     load::{self, Load},
 };
@@ -24,6 +24,8 @@ use crate::{
 
 /// Longer than any saga takes with any number of callers.
 const SAGA_TIMEOUT: Duration = Duration::from_mins(1);
+/// Revisions below it are of earlier graphs.
+const NEWEST: u32 = 100;
 pub(super) const THREE_STEPS: SagaName<Nothing> = SagaName::new("bench-three-steps");
 const NAMES: [&str; 3] = ["first", "second", "third"];
 
@@ -45,7 +47,12 @@ impl<const NUMBER: usize> TransactionStep for Noop<NUMBER> {
 }
 
 pub(super) fn three_steps() -> Result<Definition, GraphError> {
-    Saga::named(THREE_STEPS).then(Noop::<0>).then(Noop::<1>).then(Noop::<2>).build()
+    three_steps_of(NEWEST)
+}
+
+/// The graph of one revision: its hash differs, and nothing else.
+fn three_steps_of(revision: u32) -> Result<Definition, GraphError> {
+    Saga::named(THREE_STEPS).revision(revision).then(Noop::<0>).then(Noop::<1>).then(Noop::<2>).build()
 }
 
 /// Runs sagas through the same workers as `sagaline work`, in this process.
@@ -54,13 +61,16 @@ pub(super) fn three_steps() -> Result<Definition, GraphError> {
 /// When the engine or its workers can't be started or stopped.
 pub(super) async fn run(
     config: &Config,
-    arguments: &Arguments,
+    StepsArguments { arguments, graphs }: &StepsArguments,
     database: &BenchDatabase,
 ) -> anyhow::Result<Load> {
     let options = pool::connect_options(database.url(), PoolUse::Workers)?;
     let pool = pool::open(options, PoolUse::Workers, config.database.pool_size);
-    let engine =
-        Engine::builder(pool.clone()).register(three_steps()?).lease(config.workers.lease).build()?;
+    let mut builder = Engine::builder(pool.clone()).register(three_steps()?).lease(config.workers.lease);
+    for earlier in 1..*graphs {
+        builder = builder.also(three_steps_of(NEWEST - earlier)?);
+    }
+    let engine = builder.build()?;
 
     let stop = CancellationToken::new();
     let workers = Workers::builder(engine.clone())
