@@ -27,6 +27,8 @@ function words(cause: Schemas["WorkflowCause"]): string {
       return `${cause.origin} by ${cause.actor}: ${cause.reason}`;
     case "deadline_passed":
       return "too late";
+    case "parent":
+      return `its parent ${cause.workflow_id} compensates`;
   }
 }
 

@@ -172,6 +172,6 @@ async fn the_cause_of_a_child_that_is_undone_is_its_parent() {
         children["items"].as_array().unwrap().iter().map(|child| child["cause"]["kind"].clone()).collect();
     // The newest first: the last bottle failed by itself.
     assert_eq!(json!(causes), json!(["failed", "parent", "parent"]));
-    assert_eq!(children["items"][1]["cause"]["saga_id"], json!(id));
+    assert_eq!(children["items"][1]["cause"]["workflow_id"], json!(id));
     shop.close().await;
 }

@@ -133,8 +133,7 @@ pub(crate) struct ListedWorkflow {
     /// The last error.
     pub(crate) error: Option<String>,
     /// Why it compensates or has compensated; `null` also if only a newer version knows that kind of cause.
-    #[schema(value_type = Option<WorkflowCause>)]
-    pub(crate) cause: Option<engine::Cause>,
+    pub(crate) cause: Option<WorkflowCause>,
     /// Whether a cancellation is pending.
     pub(crate) cancel_requested: bool,
     /// What it waits for besides its due time, if no worker holds it: `sleep` (a time), `signal` (a message, or a
@@ -242,7 +241,7 @@ impl From<SagaView> for ListedWorkflow {
             due_at: saga.due_at,
             deadline_at: saga.deadline_at,
             error: saga.error,
-            cause: saga.cause.filter(engine::Cause::is_known),
+            cause: WorkflowCause::known(saga.cause),
             cancel_requested: saga.cancel_requested,
             waits_for: saga.waits_for,
             wait_until: saga.wait_until,

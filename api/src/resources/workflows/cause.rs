@@ -1,5 +1,7 @@
-//! Why workflows compensate, as the OpenAPI document describes it. The engine's own type is what is sent.
+//! Why workflows compensate. The engine's own type is what is sent, but for the parent's id.
 
+use engine::Cause;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use utoipa::{
     PartialSchema, ToSchema,
@@ -9,10 +11,41 @@ use utoipa::{
     },
 };
 
+use uuid::Uuid;
+
 use super::enums::CancelOrigin;
 
-/// Why a workflow compensates; stands for [`engine::Cause`].
-pub(crate) struct WorkflowCause;
+/// Why a workflow compensates.
+#[derive(Debug)]
+pub(crate) struct WorkflowCause(Cause);
+
+impl WorkflowCause {
+    /// The cause as callers get it; `None` if only a newer version knows its kind.
+    pub(crate) fn known(cause: Option<Cause>) -> Option<Self> {
+        cause.filter(Cause::is_known).map(Self)
+    }
+}
+
+impl Serialize for WorkflowCause {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct OfParent {
+            kind: &'static str,
+            workflow_id: Uuid,
+            cause: WorkflowCause,
+        }
+        match &self.0 {
+            Cause::Parent { saga_id, cause } => {
+                let cause = WorkflowCause(Cause::clone(cause));
+                OfParent { kind: "parent", workflow_id: saga_id.0, cause }.serialize(serializer)
+            }
+            cause @ (Cause::Failed { .. }
+            | Cause::Cancelled { .. }
+            | Cause::DeadlinePassed
+            | Cause::Other(_)) => cause.serialize(serializer),
+        }
+    }
+}
 
 /// A step failed for good, or was out of attempts (`attempts-exhausted`).
 #[derive(ToSchema)]
@@ -52,8 +85,7 @@ struct ParentCause {
     #[schema(schema_with = parent)]
     kind: (),
     /// The parent.
-    #[schema(value_type = Uuid)]
-    saga_id: (),
+    workflow_id: Uuid,
     /// Why the parent compensates.
     #[schema(schema_with = cause_of_parent)]
     cause: (),

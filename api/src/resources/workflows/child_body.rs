@@ -25,8 +25,7 @@ pub(crate) struct WorkflowChild {
     #[schema(value_type = Value)]
     pub(crate) result: Option<Value>,
     /// Why it compensates or has compensated; `null` also if only a newer version knows that kind of cause.
-    #[schema(value_type = Option<WorkflowCause>)]
-    pub(crate) cause: Option<engine::Cause>,
+    pub(crate) cause: Option<WorkflowCause>,
     /// The last error.
     pub(crate) error: Option<String>,
     /// What it waits for, as in the list of workflows.
@@ -46,7 +45,7 @@ impl From<ChildResult> for WorkflowChild {
             definition: child.definition,
             status: child.status,
             result: child.result,
-            cause: child.cause.filter(engine::Cause::is_known),
+            cause: WorkflowCause::known(child.cause),
             error: child.error,
             waits_for: child.waits_for,
             ended_at: child.ended_at,
