@@ -1,7 +1,7 @@
 """What a client of Sagaline does and a schema can't say.
 
 An opaque cursor comes from the page before; an Idempotency-Key is new for each request; the input of a workflow fits the
-definition that it names, which are registered at run time, and the variables of a mail fit
+definition that it names, which are registered at run time, and it waits for no signal; the variables of a mail fit
 the template that it names; a workflow is moved from a graph that there is; an order is for products that there are; a pause has a reason; a
 stream of events is read from where there are some; a SKU is composed, and has nothing invisible beyond the 16 bits that
 its pattern can name.
@@ -66,6 +66,7 @@ def before_call(context, case, kwargs):
     if case.operation.path == "/api/workflows" and case.operation.method.lower() == "post":
         if isinstance(case.body, dict):
             case.body.update(START)
+            case.body.pop("signal", None)
     if case.operation.path == "/api/notifications" and isinstance(case.body, dict) and "template" in case.body:
         case.body.update(TEMPLATED)
     if case.operation.path == "/api/queues/{name}":
