@@ -12,6 +12,7 @@ pub(crate) mod metrics;
 pub(crate) mod notifications;
 pub(crate) mod orders;
 mod page;
+pub(crate) mod processes;
 pub(crate) mod products;
 pub(crate) mod queues;
 pub(crate) mod returns;

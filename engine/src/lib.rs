@@ -113,6 +113,7 @@ pub use model::{
     known_graph::{GraphProcess, KnownGraph},
     outcome::{Counts, Failure, Outcome, Retry, UndoOutcome},
     page::{Page, PageOf},
+    process::{ProcessState, ProcessView},
     progress::{Progress, ReportedProgress},
     queue::{Pause, QueueDepth, QueueSetting, QueueView},
     retention::{Pruned, Retention, SagaEnd},

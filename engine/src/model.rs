@@ -21,6 +21,7 @@ pub(crate) mod outcome;
 pub(crate) mod page;
 pub(crate) mod paths;
 pub(crate) mod pending_cancel;
+pub(crate) mod process;
 pub(crate) mod progress;
 pub(crate) mod queue;
 pub(crate) mod replay;

@@ -22,6 +22,7 @@ mod operators;
 mod orders;
 mod page_bytes;
 mod paging;
+mod processes;
 mod progress;
 mod queues;
 mod returns;

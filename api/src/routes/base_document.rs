@@ -24,7 +24,7 @@ pub(super) const TAGS: [(&str, &str); 9] = [
     ("events", "Events of the shop, as they happen"),
     ("dead jobs", "Workflows that are out of attempts and wait for a person"),
     ("queues", "Queues of work: read, pause, resume"),
-    ("operations", "Health, metrics, the audit and this document"),
+    ("operations", "Processes, health, metrics, the audit and this document"),
 ];
 
 /// The headers of responses to calls that are counted, with their descriptions.

@@ -13,8 +13,8 @@ use super::{base_document, route_table::RouteTable, service::Service};
 use crate::{
     middleware,
     resources::{
-        audit, circuit_breakers, dead_jobs, docs, events, health, metrics, notifications, orders, products,
-        queues, returns, workflows,
+        audit, circuit_breakers, dead_jobs, docs, events, health, metrics, notifications, orders, processes,
+        products, queues, returns, workflows,
     },
     state::ApiState,
 };
@@ -158,6 +158,7 @@ fn operators(table: RouteTable) -> RouteTable {
         .read(routes!(queues::get::get_queue))
         .operate(routes!(queues::update::update_queue))
         .read(routes!(circuit_breakers::list_circuit_breakers))
+        .read(routes!(processes::list_processes))
 }
 
 /// Adds the routes that have to answer under any load and without the database.

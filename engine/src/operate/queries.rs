@@ -9,6 +9,7 @@ use crate::{
         dead_job::{DeadJob, DeadJobFilter, DeadJobSummary},
         ids::{DeadJobId, SagaId},
         page::{Page, PageOf},
+        process::ProcessView,
         queue::QueueDepth,
         signal_view::{KeptSignals, SignalView},
         views::{HistoryEntry, SagaFilter, SagaPayload, SagaView, StatusCount, WaitingCount},
@@ -84,6 +85,15 @@ impl Engine {
         let mut latest = store::queries::latest_attempts(self.pool(), saga_id.0, step, limit).await?.items;
         latest.reverse();
         Ok(latest)
+    }
+
+    /// Lists the processes that run an engine on this database and are [announced](Engine::announce) or work on a queue, the
+    /// oldest first. Those that vanished are listed for a day.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn processes(&self) -> Result<Vec<ProcessView>, sqlx::Error> {
+        store::processes::all(self.pool(), self.core.settings.alive_ms()).await
     }
 
     /// Reads a dead job.

@@ -1,11 +1,13 @@
 //! Statements about live processes and the graphs that they know.
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
+use sqlx_macros::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    model::{graph::Graph, ids::WorkerId},
+    model::{graph::Graph, ids::WorkerId, process::ProcessView},
     store::{claims::SUSPECT, rows::Rows},
 };
 
@@ -21,16 +23,17 @@ pub(crate) struct ProcessRow<'a> {
     pub(crate) hashes: &'a [String],
     pub(crate) steps: &'a [String],
     pub(crate) in_flight: i32,
+    pub(crate) capacity: i32,
     pub(crate) draining: bool,
 }
 
 /// Writes or renews the row of a process.
 pub(crate) async fn beat(conn: &mut PgConnection, row: &ProcessRow<'_>) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "insert into engine.process (id, host, pid, version, role, queues, hashes, steps, in_flight, draining) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+        "insert into engine.process (id, host, pid, version, role, queues, hashes, steps, in_flight, draining, capacity) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
          on conflict (id) do update set queues = excluded.queues, in_flight = excluded.in_flight, \
-             draining = excluded.draining, seen_at = clock_timestamp()",
+             capacity = excluded.capacity, draining = excluded.draining, seen_at = clock_timestamp()",
     )
     .bind(row.id)
     .bind(row.host)
@@ -42,9 +45,59 @@ pub(crate) async fn beat(conn: &mut PgConnection, row: &ProcessRow<'_>) -> Resul
     .bind(row.steps)
     .bind(row.in_flight)
     .bind(row.draining)
+    .bind(row.capacity)
     .execute(conn)
     .await
     .map(drop)
+}
+
+#[derive(FromRow)]
+struct ProcessViewRow {
+    id: Uuid,
+    state: String,
+    role: String,
+    version: String,
+    host: String,
+    pid: i32,
+    queues: Vec<String>,
+    hashes: Vec<String>,
+    in_flight: i32,
+    capacity: Option<i32>,
+    started_at: DateTime<Utc>,
+    seen_at: DateTime<Utc>,
+}
+
+impl ProcessViewRow {
+    fn view(self) -> Result<ProcessView, sqlx::Error> {
+        Ok(ProcessView {
+            worker: WorkerId(self.id),
+            state: self.state.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            role: self.role,
+            version: self.version,
+            host: self.host,
+            pid: self.pid.unsigned_abs(),
+            queues: self.queues,
+            graphs: self.hashes,
+            in_flight: self.in_flight.unsigned_abs(),
+            capacity: self.capacity.map(i32::unsigned_abs),
+            started_at: self.started_at,
+            seen_at: self.seen_at,
+        })
+    }
+}
+
+/// Selects all processes, the oldest first. One that has told nothing for `alive_ms` is gone.
+pub(crate) async fn all(pool: &PgPool, alive_ms: i64) -> Result<Vec<ProcessView>, sqlx::Error> {
+    let rows: Vec<ProcessViewRow> = sqlx::query_as(
+        "select id, role, version, host, pid, queues, hashes, in_flight, capacity, started_at, seen_at, \
+             case when seen_at <= clock_timestamp() - $1 * interval '1 ms' then 'gone' \
+                 when draining then 'draining' else 'up' end as state \
+         from engine.process order by started_at, id",
+    )
+    .bind(alive_ms)
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter().map(ProcessViewRow::view).collect()
 }
 
 /// Stores a graph. One that is stored already is written anew if an older engine stored it in another form, or if its policies

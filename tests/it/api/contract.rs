@@ -174,9 +174,15 @@ async fn every_operation_answers_as_the_contract_says() {
     stock_and_orders(&mut walk).await;
     notifications_and_workflows(&mut walk).await;
     dead_jobs(&mut walk, &jobs, || repaired.store(true, Ordering::SeqCst)).await;
-    for path in
-        ["/api/audit", "/api/circuit-breakers", "/health", "/health/live", "/health/ready", "/metrics"]
-    {
+    for path in [
+        "/api/audit",
+        "/api/circuit-breakers",
+        "/api/processes",
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+    ] {
         walk.get(path).await;
     }
     let stream = walk.shop.get("/api/events?after=0").await;

@@ -168,6 +168,11 @@ impl Feeds {
         self.changed.notify_one();
     }
 
+    /// How many sagas this process holds at most on the queues that it works on now.
+    pub(crate) fn capacity(&self) -> usize {
+        self.by_queue.read().values().filter(|feed| feed.is_open()).map(|feed| feed.capacity).sum()
+    }
+
     /// Whether this process worked on queues and does not any more.
     pub(crate) fn is_draining(&self) -> bool {
         !self.by_queue.read().is_empty() && self.open_queues().is_empty()

@@ -73,6 +73,7 @@ async fn beat(core: &Core, registered: bool) -> Result<bool, sqlx::Error> {
             hashes: &core.hashes,
             steps: &core.steps,
             in_flight: i32::try_from(core.leases.count()).unwrap_or(i32::MAX),
+            capacity: i32::try_from(core.feeds.capacity()).unwrap_or(i32::MAX),
             draining: core.feeds.is_draining(),
         };
         store::processes::beat(conn, &row).await?;
