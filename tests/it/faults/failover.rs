@@ -99,7 +99,7 @@ fn text(id: &Value) -> String {
     id.as_str().unwrap().to_owned()
 }
 
-/// The operations that send signals: no saga of the shop waits for one, so they are refused before anything is written.
+/// The operations that send signals: these sagas wait for none, so they are refused before anything is written.
 const SIGNALS: usize = 2;
 
 /// Every operation that writes, with its path and a body that it accepts.
