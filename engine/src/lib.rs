@@ -81,6 +81,7 @@ pub use builder::EngineBuilder;
 pub use definition::{
     batch::{Batch, BatchOf, Item, Outcomes, UndoBatch, UndoItem, UndoOutcomes},
     child::{Child, Children, Each},
+    item_pages::ItemPages,
     label::Of,
     new_saga::{NewSaga, Started},
     observer::{DeadJobObserver, LateCancel, StatusChange, StatusObserver},

@@ -36,13 +36,14 @@
 //! # A step alone
 //!
 //! [`item`], [`batch`] and [`tx`] are what an action gets, [`undo_item`] and [`undo_batch`] what an undo gets. They
-//! need no engine, and a call needs no database either.
+//! need no engine, and a call needs no database either. [`all_items`] reads the items of a `for_each` in pages.
 //!
 //! # The engine itself
 //!
 //! [`Faults`] are injected with [`with_faults`], [`FailPoint`] ends a real process, and [`make_all_due`],
 //! [`end_waits`], [`expire_leases`] and [`find_forgotten`] skip time.
 
+mod all_items;
 mod fail_point;
 mod hooks;
 mod invariants;
@@ -51,6 +52,7 @@ mod proof;
 mod step_tx;
 
 pub use crate::support::faults::{DisabledGuard, Fault, FaultPoint, Faults};
+pub use all_items::all_items;
 pub use fail_point::FailPoint;
 pub use hooks::{end_waits, expire_leases, find_forgotten, make_all_due, with_faults};
 pub use invariants::history_violations;

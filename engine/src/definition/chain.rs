@@ -8,12 +8,13 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     definition::{
-        child::{Children, Each, ErasedChildren},
+        child::{Children, Each, ErasedChildren, ItemsFrom},
         children::{ChildrenAction, Plan},
         choice::ChoiceAction,
         computed::Computed,
         erased::{CallAction, ErasedStep, TransactionAction},
         inputs::{FromOutputs, HList},
+        paged::PagesFrom,
         step::{CallStep, TransactionStep, UndoCall, UndoTransaction},
         step_input::StepInput,
         wait::{AwaitedSignal, WaitAction, WaitEnd},
@@ -269,11 +270,17 @@ impl Chain {
         let input = StepInput::new::<L, At>(name, &reads);
         let children = ChildrenNode { definitions: vec![definition.into()], at_most: Some(at_most), settled };
         let node = self.node_with_children(name, StepKind::ForEach, &reads, children);
-        let plan = Computed::new(input, move |read: &X, wanted: Vec<usize>| items(read, &wanted));
+        let plan = match items {
+            ItemsFrom::List(items) => {
+                let items = move |read: &X, wanted: Vec<usize>| items(read, &wanted);
+                Plan::Each(Computed::new(input, items))
+            }
+            ItemsFrom::Pages(pages) => Plan::Pages(Box::new(PagesFrom { definition, input, pages })),
+        };
         let action = ChildrenAction {
             name,
             at_most: usize::try_from(at_most).unwrap_or(usize::MAX),
-            plan: Plan::Each(plan),
+            plan,
             settled,
             output_index: L::LENGTH,
             output: |_| Err("its output is counts".into()),

@@ -9,7 +9,9 @@ use crate::{
         children::{EachItems, ErasedChild, StoredEnd},
         computed::Computed,
         inputs::FromOutputs,
+        item_pages::ItemPages,
         new_saga::NewSaga,
+        paged::{ErasedPages, PagesOf},
         saga_name::SagaName,
         step_input::StepInput,
     },
@@ -30,11 +32,19 @@ pub struct Child<X, O> {
 /// Computes the items of a list: how many there are, and the children of those that are wanted.
 type Items<X> = dyn Fn(&X, &[usize]) -> EachItems + Send + Sync;
 
+/// Where the items of a list come from.
+pub(super) enum ItemsFrom<X> {
+    /// They are computed.
+    List(Box<Items<X>>),
+    /// They are read from the database.
+    Pages(Box<dyn ErasedPages<X>>),
+}
+
 /// The children of a [`for_each`](crate::Saga::for_each): a saga for each item of a list that is computed from an `X`
-/// which the step reads. Made by [`SagaName::each`].
+/// which the step reads, or read with it from the database. Made by [`SagaName::each`] and [`SagaName::each_page`].
 pub struct Each<X> {
     pub(super) definition: &'static str,
-    pub(super) items: Box<Items<X>>,
+    pub(super) items: ItemsFrom<X>,
     pub(super) at_most: u32,
     pub(super) settled: bool,
 }
@@ -55,13 +65,23 @@ impl<I: Serialize + 'static, O: 'static> SagaName<I, O> {
             let children = wanted.map(|item| self.with(item)).collect();
             EachItems { total: items.len(), children }
         };
-        Each { definition: self.name, items: Box::new(items), at_most: Each::<X>::AT_MOST, settled: false }
+        Each::of(self.name, ItemsFrom::List(Box::new(items)))
+    }
+
+    /// As [`SagaName::each`], for items that are read from the database in pages, as children end: for a list that is in
+    /// a table, and too large to be stored with the saga. Such a list may grow at its end meanwhile.
+    pub fn each_page<P: ItemPages<Item = I>>(self, pages: P) -> Each<P::Input> {
+        Each::of(self.name, ItemsFrom::Pages(Box::new(PagesOf { pages, child: self })))
     }
 }
 
 impl<X> Each<X> {
     /// How many children are open at a time, unless set.
     pub const AT_MOST: u32 = 100;
+
+    fn of(definition: &'static str, items: ItemsFrom<X>) -> Self {
+        Self { definition, items, at_most: Self::AT_MOST, settled: false }
+    }
 
     /// Sets how many children are open at a time.
     pub fn at_most(mut self, open: u32) -> Self {

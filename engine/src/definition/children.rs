@@ -7,6 +7,7 @@ use crate::{
     definition::{
         computed::{Computed, Uncomputed},
         new_saga::NewSaga,
+        paged::PageSource,
     },
     model::{
         child::{ChildEnd, EachEnded},
@@ -35,6 +36,8 @@ pub(super) enum Plan {
     Fixed(Vec<ErasedChild>),
     /// One for each item.
     Each(Computed<Vec<usize>, EachItems>),
+    /// One for each item that is read from the database.
+    Pages(Box<dyn PageSource>),
 }
 
 /// How many items there are, and the children of those that were asked for.
@@ -58,19 +61,26 @@ pub(crate) struct ChildrenAction {
 }
 
 impl ChildrenAction {
-    /// The most children of a step.
-    pub(crate) const MOST: usize = 10_000;
     /// The most that are opened in one commit.
     pub(crate) const OPENED_AT_ONCE: usize = 500;
 
-    /// How many children there are in all.
+    /// How many children there are in all; `None` if that is known only when the last page was read.
     ///
     /// # Errors
     /// Why that can't be computed.
-    pub(crate) fn total(&self, values: &StoredValues) -> Result<usize, Uncomputed> {
+    pub(crate) fn total(&self, values: &StoredValues) -> Result<Option<usize>, Uncomputed> {
         match &self.plan {
-            Plan::Fixed(children) => Ok(children.len()),
-            Plan::Each(items) => items.of(values, Vec::new(), || self.what()).map(|items| items.total),
+            Plan::Fixed(children) => Ok(Some(children.len())),
+            Plan::Each(items) => items.of(values, Vec::new(), || self.what()).map(|items| Some(items.total)),
+            Plan::Pages(_) => Ok(None),
+        }
+    }
+
+    /// The pages of its items, if they are read in pages.
+    pub(crate) fn pages(&self) -> Option<&dyn PageSource> {
+        match &self.plan {
+            Plan::Pages(pages) => Some(pages.as_ref()),
+            Plan::Fixed(_) | Plan::Each(_) => None,
         }
     }
 
@@ -87,6 +97,8 @@ impl ChildrenAction {
             Plan::Each(items) => {
                 items.of(values, positions.to_vec(), || self.what()).map(|items| items.children)
             }
+            // They are read instead.
+            Plan::Pages(_) => Ok(Vec::new()),
         }
     }
 

@@ -20,6 +20,7 @@ impl ErasedStep for ChildrenAction {
                 children.iter().try_for_each(|child| child.start.read(values))
             }
             (Direction::Action, Plan::Each(items)) => items.read(values),
+            (Direction::Action, Plan::Pages(pages)) => pages.read(values),
             (Direction::Undo, _) => Ok(()),
         }
     }

@@ -43,8 +43,16 @@ impl NewSaga {
         Self::new(Cow::Owned(definition.into()), input, false)
     }
 
+    /// Prepares a saga with an input that was stored before.
+    pub(crate) fn stored(definition: &'static str, input: StoredValue) -> Self {
+        Self::of(Cow::Borrowed(definition), Ok(input), false)
+    }
+
     fn new<I: Serialize>(definition: Cow<'static, str>, input: &I, typed: bool) -> Self {
-        let input = StoredValue::encode(input).map_err(|error| format!("it {error}"));
+        Self::of(definition, StoredValue::encode(input).map_err(|error| format!("it {error}")), typed)
+    }
+
+    fn of(definition: Cow<'static, str>, input: Result<StoredValue, String>, typed: bool) -> Self {
         let id = SagaId::generate();
         let (business_key, trace, context) = (None, None, StartContext::default());
         let (signal, begins, deadline, child_of) = (None, None, None, None);

@@ -305,7 +305,7 @@ impl Definition {
         let saga = &self.graph.name;
         let at = self.graph.position(step).ok_or_else(|| format!("saga `{saga}` has no step `{step}`"))?;
         let node = &mut self.graph.steps[at];
-        if !node.kind.has_action() {
+        if !node.kind.has_action() && !node.kind.has_children() {
             let does = if node.choice.is_some() { "is a choice" } else { "waits" };
             return Err(format!("step `{step}` of saga `{saga}` {does}, and is not tried again"));
         }

@@ -8,6 +8,15 @@ use serde_json::Value;
 
 use crate::model::{cause::Cause, ids::SagaId, outcome::Failure, status::Status};
 
+/// The most children of a step.
+pub(crate) const MOST_CHILDREN: usize = 10_000;
+
+/// The failure of a step with so many items.
+pub(crate) fn too_many_children(count: &str) -> Failure {
+    let why = format!("it has {count} items, and may have {MOST_CHILDREN}");
+    Failure::new(Failure::TOO_MANY_CHILDREN, why)
+}
+
 /// How a child ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -126,6 +126,9 @@ impl Failure {
     pub const CHILD_FAILED: &'static str = "child-failed";
     /// The code of a failure for good that the engine itself causes: a step would have more than 10,000 children.
     pub const TOO_MANY_CHILDREN: &'static str = "too-many-children";
+    /// The code of a failure for good that the engine itself causes: what reads the items of a step in pages
+    /// ([`ItemPages`](crate::ItemPages)) does not go on where it ended.
+    pub const BAD_PAGE: &'static str = "bad-page";
     /// The code of a failure for good that the engine itself causes: a child would have more than eight ancestors.
     pub const TOO_DEEP: &'static str = "too-deep";
 
@@ -140,6 +143,7 @@ impl Failure {
             Self::ATTEMPTS_EXHAUSTED,
             Self::CHILD_FAILED,
             Self::TOO_MANY_CHILDREN,
+            Self::BAD_PAGE,
             Self::TOO_DEEP,
         ]
         .contains(&self.code.as_str())

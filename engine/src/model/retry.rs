@@ -101,9 +101,11 @@ impl RetryPolicy {
         if self.timeout.is_zero() {
             return Err("a retry policy's time-out is above zero".into());
         }
-        if kind == StepKind::Transaction && self.timeout > Self::LONGEST_TRANSACTION {
+        let runs_in_transaction = kind == StepKind::Transaction || kind.has_children();
+        if runs_in_transaction && self.timeout > Self::LONGEST_TRANSACTION {
             let (longest, timeout) = (Self::LONGEST_TRANSACTION.as_millis(), self.timeout.as_millis());
-            return Err(format!("a transaction step's time-out is at most {longest} ms, not {timeout}"));
+            let whose = if kind.has_children() { "a step with children's" } else { "a transaction step's" };
+            return Err(format!("{whose} time-out is at most {longest} ms, not {timeout}"));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    model::{ids::SagaId, views::FinalStatus},
+    model::{ids::SagaId, outcome::Retry, views::FinalStatus},
     runtime::{core::Core, job::Job, lease_updates, savepoints::Savepoints},
 };
 
@@ -18,6 +18,8 @@ pub(crate) struct Session<'a> {
     pub(crate) savepoints: Savepoints,
     /// Whether work for which the transaction has no savepoint left can be tried in smaller transactions.
     pub(crate) can_split: bool,
+    /// The sagas whose entry steps put their starts off, with their answers.
+    pub(crate) put_off: Vec<(SagaId, Retry)>,
 }
 
 impl<'a> Session<'a> {
@@ -28,6 +30,7 @@ impl<'a> Session<'a> {
             user_code: UserCodeState::default(),
             savepoints: Savepoints::default(),
             can_split: false,
+            put_off: Vec::new(),
         }
     }
 }

@@ -74,6 +74,19 @@ impl Savepoints {
         left
     }
 
+    /// Lets code that only reads run in the transaction. Returns the savepoint to be given to [`Self::end_reading`].
+    pub(crate) async fn begin_reading(&mut self, conn: &mut PgConnection) -> Result<u32, sqlx::Error> {
+        self.made += 1;
+        savepoints::begin_reading(conn, self.made).await?;
+        Ok(self.made)
+    }
+
+    /// Forgets whatever such code has done, and lets the transaction write again. A savepoint that was open before still
+    /// is.
+    pub(crate) async fn end_reading(&self, conn: &mut PgConnection, reading: u32) -> Result<(), sqlx::Error> {
+        savepoints::end_reading(conn, reading).await
+    }
+
     /// Begins a part of the transaction within a step, after a statement of the engine. Returns the savepoint to be
     /// given to [`Self::end_part`].
     pub(crate) fn begin_part(&mut self) -> Option<u32> {

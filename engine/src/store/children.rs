@@ -154,6 +154,26 @@ pub(crate) async fn to_reopen(
         .await
 }
 
+/// Selects the inputs of the children at these positions of a step, of each position the last one, in their order.
+pub(crate) async fn inputs(
+    conn: &mut PgConnection,
+    parent: Parent<'_>,
+    positions: &[i32],
+) -> Result<Vec<(i32, Json<Box<RawValue>>)>, sqlx::Error> {
+    // The rounds are named so that each row is found by its key.
+    sqlx::query_as(
+        "select distinct on (parent_position) parent_position, input from engine.saga \
+         where parent_id = $1 and parent_step = $2 and parent_round = any($3) and parent_position = any($4) \
+         order by parent_position, parent_round desc",
+    )
+    .bind(parent.saga_id)
+    .bind(parent.step)
+    .bind((0..=parent.round).collect::<Vec<_>>())
+    .bind(positions)
+    .fetch_all(conn)
+    .await
+}
+
 /// Sends the children of a step that a parent which compensates has not told yet the same cancel, at most `limit`.
 /// Those that have ended without completing need none. One that was told in vain is told again.
 pub(crate) async fn compensate(

@@ -19,6 +19,16 @@ pub(crate) async fn replace(conn: &mut PgConnection, old: u32, new: u32) -> Resu
     execute(conn, format!("{}; {}", release(old), creation(new))).await
 }
 
+/// Creates a savepoint from which on the transaction only reads.
+pub(crate) async fn begin_reading(conn: &mut PgConnection, number: u32) -> Result<(), sqlx::Error> {
+    execute(conn, format!("{}; set transaction read only", creation(number))).await
+}
+
+/// Takes back everything since such a savepoint, and ends it: the transaction may write again.
+pub(crate) async fn end_reading(conn: &mut PgConnection, number: u32) -> Result<(), sqlx::Error> {
+    execute(conn, format!("rollback to savepoint {}; {}", name(number), release(number))).await
+}
+
 /// Takes back everything since the savepoint, which stays.
 pub(crate) async fn roll_back(conn: &mut PgConnection, number: u32) -> Result<(), sqlx::Error> {
     execute(conn, format!("rollback to savepoint {}", name(number))).await

@@ -118,6 +118,12 @@ pub fn is_transient_refusal(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether an error of code that may only read is its own fault: its statement is wrong, or it wrote.
+pub(crate) fn is_fault_of_reader(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    blame(error) == Blame::Statement || code.as_deref() == Some(READ_ONLY)
+}
+
 /// Whether the connection can be used after this error. A session that is read-only stays so.
 pub(crate) fn is_usable_after(error: &sqlx::Error) -> bool {
     match error {

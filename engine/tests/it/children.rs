@@ -8,6 +8,7 @@ mod entries;
 mod hostile;
 mod killed;
 mod late;
+mod pages;
 mod results;
 mod rounds;
 mod versions;

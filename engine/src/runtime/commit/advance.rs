@@ -21,6 +21,7 @@ use crate::{
         commit::{
             batch_metrics::BatchMetrics,
             children,
+            commit_path::CommitPath,
             continuation::Continuation,
             cursor::SagaCursor,
             dead_letter::{Notice, dead_letter},
@@ -42,18 +43,6 @@ use crate::{
     },
     support::faults::CrashPoint,
 };
-
-/// Where a batch is committed, which decides how long one saga's step may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CommitPath {
-    /// In the group commit of its definition, where other batches wait for it.
-    Grouped,
-    /// Beside the group commit, while a batch is split. The parts that come next wait for it.
-    Split,
-    /// Beside the group commit, where nothing waits for it. A saga that is alone may use the whole time-out of its
-    /// step's policy.
-    Alone,
-}
 
 /// The result of a committed batch.
 #[derive(Debug, Default)]
@@ -107,7 +96,7 @@ pub(crate) async fn advance(
     }
     let mut last = None;
     if !matches!(recovery, Recovery::DeadLetter(_)) {
-        interrupt_or_wait(&mut session, conn, &mut cursors, (recovery, last), &mut history).await?;
+        interrupt_or_wait(&mut session, conn, &mut cursors, (recovery, path, last), &mut history).await?;
     }
     // Sagas that are not finished when the limit is reached continue in another transaction, with a fresh lease.
     let limit = core.settings.batch_time_limit();
@@ -117,7 +106,7 @@ pub(crate) async fn advance(
         if run_batch(&mut session, conn, &mut cursors, side, (recovery, path), &mut history).await? {
             last = Some(side);
         }
-        interrupt_or_wait(&mut session, conn, &mut cursors, (recovery, last), &mut history).await?;
+        interrupt_or_wait(&mut session, conn, &mut cursors, (recovery, path, last), &mut history).await?;
     }
 
     session.savepoints.release(conn).map_err(|error| classify(error.into(), last))?;
@@ -260,7 +249,7 @@ async fn interrupt_or_wait(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
     cursors: &mut [SagaCursor<'_>],
-    (recovery, last): (&Recovery, Option<StepSide>),
+    (recovery, path, last): (&Recovery, CommitPath, Option<StepSide>),
     history: &mut Vec<HistoryRow>,
 ) -> Result<(), CommitError> {
     // What is written for waits, choices and children must not be taken back with the no of a later step.
@@ -274,7 +263,7 @@ async fn interrupt_or_wait(
         let gone = waits::go_through(session.core, conn, cursors, history).await;
         gone.map_err(|error| classify_write(error, last))?;
         // A saga that has left a step with children may stand at a wait, or at another one.
-        if !children::go_through(session, conn, cursors, recovery, history).await? {
+        if !children::go_through(session, conn, cursors, (recovery, path), history).await? {
             break;
         }
     }
@@ -296,14 +285,7 @@ async fn run_step(
     metrics::histogram!("sagaline_batch_size")
         .record(f64::from(u32::try_from(invocations.len()).unwrap_or(u32::MAX)));
     let policy = definition.graph.policy(side.step_index, side.direction);
-    let limit = match path {
-        // It delays no other.
-        CommitPath::Alone if invocations.len() == 1 => policy.timeout,
-        CommitPath::Alone | CommitPath::Grouped => {
-            policy.timeout.min(session.core.settings.batch_time_limit())
-        }
-        CommitPath::Split => policy.timeout.min(session.core.settings.part_time_limit()),
-    };
+    let limit = path.time_limit(&session.core.settings, policy.timeout, invocations.len());
     let run = StepRun { definition, side, limit, rest: Rest::Leave };
     match step_run::run_step(session, conn, run, invocations).await {
         Ok(answers) => Ok(answers),
@@ -360,7 +342,8 @@ async fn dead_letter_batch(
         other @ (CommitError::Unreachable(_)
         | CommitError::Transient { .. }
         | CommitError::LockTimeout { .. }
-        | CommitError::OutputTooLarge { .. }) => other,
+        | CommitError::OutputTooLarge { .. }
+        | CommitError::PutOff { .. }) => other,
     })
 }
 

@@ -15,7 +15,8 @@ use crate::{
     model::error_chain::ErrorChain,
     runtime::{
         commit::{
-            advance::{BatchResult, CommitPath, advance},
+            advance::{BatchResult, advance},
+            commit_path::CommitPath,
             error::{CommitError, classify},
             recovery::Recovery,
         },
@@ -125,6 +126,7 @@ async fn commit_once(
         | Err(
             CommitError::LockTimeout { .. }
             | CommitError::OutputTooLarge { .. }
+            | CommitError::PutOff { .. }
             | CommitError::Step { cancelled_mid_statement: false, .. },
         ) => true,
         Err(CommitError::Step { cancelled_mid_statement: true, .. }) => false,

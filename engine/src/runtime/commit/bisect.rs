@@ -7,12 +7,16 @@ use futures::FutureExt;
 
 use crate::{
     model::error_chain::ErrorChain,
-    model::{ids::SagaId, outcome::chain, status::StepSide},
+    model::{
+        ids::SagaId,
+        outcome::{Outcome, chain},
+        status::StepSide,
+    },
     runtime::{
         commit::{
-            advance::CommitPath,
             attempt::{AttemptOptions, commit_with_retries},
             blocked_rows::RowState,
+            commit_path::CommitPath,
             error::CommitError,
             held_up::Obstacle,
             recovery::Recovery,
@@ -180,6 +184,12 @@ fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: 
             tracing::debug!(error = failure.message, "a batch has an output that is too large; splitting it");
             split(part)
         }
+        (None, CommitError::PutOff { .. }) => split(part),
+        (Some(saga_id), CommitError::PutOff { side, retry }) => {
+            committer.isolated.insert(saga_id);
+            let recovery = part.recovery.with_outcome(side, Outcome::Retry(*retry));
+            vec![Part { recovery, is_retry: false, ..part }]
+        }
         (None, CommitError::Step { error, .. }) => {
             tracing::debug!(error = ?error, "a batch failed; splitting it");
             split(part)
@@ -200,7 +210,8 @@ fn next_parts(committer: &GroupCommitter, part: Part, error: CommitError, path: 
         }
         (Some(saga_id), CommitError::OutputTooLarge { side: Some(side), failure }) => {
             committer.isolated.insert(saga_id);
-            vec![Part { recovery: part.recovery.with_failure(side, failure), is_retry: false, ..part }]
+            let recovery = part.recovery.with_outcome(side, Outcome::Fail(failure));
+            vec![Part { recovery, is_retry: false, ..part }]
         }
         (Some(saga_id), CommitError::OutputTooLarge { side: None, failure }) => {
             committer.isolated.insert(saga_id);

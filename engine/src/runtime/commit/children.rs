@@ -16,6 +16,7 @@ use crate::{
     definition::{children::ChildrenAction, new_saga::NewSaga, step_answer::StepAnswer},
     model::{
         error::StepError,
+        ids::SagaId,
         kinds::StepKind,
         status::{Direction, Status, StepSide},
         transition::{Event, Next},
@@ -23,7 +24,9 @@ use crate::{
     },
     runtime::{
         commit::{
+            children_room::Room,
             children_wait::ChildrenWait,
+            commit_path::CommitPath,
             cursor::SagaCursor,
             error::{CommitError, classify, classify_write},
             recovery::Recovery,
@@ -43,12 +46,11 @@ pub(super) async fn go_through(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
     cursors: &mut [SagaCursor<'_>],
-    recovery: &Recovery,
+    (recovery, path): (&Recovery, CommitPath),
     history: &mut Vec<HistoryRow>,
 ) -> Result<bool, CommitError> {
     let mut left = false;
-    // Those that are opened in one transaction, over all sagas of the batch.
-    let mut room = ChildrenAction::OPENED_AT_ONCE;
+    let mut room = Room::new(path, cursors.len());
     loop {
         let mut standing: Vec<&mut SagaCursor<'_>> =
             cursors.iter_mut().filter(|cursor| cursor.stands_at_children()).collect();
@@ -63,9 +65,10 @@ pub(super) async fn go_through(
             let decided = if let Some(answer) = cursor.forced_answer(recovery) {
                 Ok(Decided::Answer(answer))
             } else {
-                cursor.decide(session, conn, counts, &mut room).await
+                // Boxed, so that what sagas without children await is no larger for it.
+                Box::pin(cursor.decide(session, conn, counts, &mut room)).await
             };
-            match decided.map_err(|error| classify_write(error, Some(side)))? {
+            match decided? {
                 Decided::Answer(answer) => {
                     cursor.answer_with_children(session, &answer, history);
                     left |= cursor.state.side() != side;
@@ -76,15 +79,34 @@ pub(super) async fn go_through(
         }
         for (nth, children) in opened {
             let cursor = &mut *standing[nth];
-            let side = cursor.state.side();
-            let started = start_sagas::start(session, conn, children, ClaimOnStart::Yes);
-            let started = started.await.map_err(|error| not_started(session, error, side))?;
-            if let Some(error) = started.into_iter().find_map(Result::err) {
-                return Err(not_started(session, StepError::Start(Box::new(error)), side));
-            }
+            Box::pin(start(session, conn, children, cursor.state.side())).await?;
             cursor.note_opened(session, history);
         }
     }
+}
+
+/// Starts the children of one saga: all of them, or none.
+async fn start(
+    session: &mut Session<'_>,
+    conn: &mut PgConnection,
+    children: Vec<NewSaga>,
+    side: StepSide,
+) -> Result<(), CommitError> {
+    let ids: Vec<SagaId> = children.iter().map(NewSaga::saga_id).collect();
+    session.put_off.clear();
+    let started = start_sagas::start(session, conn, children, ClaimOnStart::Yes);
+    let started = started.await.map_err(|error| not_started(session, error, side))?;
+    let mut refused = ids.into_iter().zip(started).filter_map(|(id, start)| Some((id, start.err()?)));
+    let Some((first, error)) = refused.next() else { return Ok(()) };
+    // If an entry step asks for a retry beside one that puts its start off, it is an attempt.
+    let mut refused = std::iter::once(first).chain(refused.map(|(id, _)| id));
+    let put_off = std::mem::take(&mut session.put_off);
+    if refused.all(|id| put_off.iter().any(|(child, _)| *child == id))
+        && let Some((_, retry)) = put_off.into_iter().find(|(child, _)| *child == first)
+    {
+        return Err(CommitError::PutOff { side, retry: Box::new(retry) });
+    }
+    Err(not_started(session, StepError::Start(Box::new(error)), side))
 }
 
 /// The error of a batch whose children could not be started. The code of an entry step may have been dropped during a
@@ -98,7 +120,8 @@ fn not_started(session: &Session<'_>, error: StepError, side: StepSide) -> Commi
         other @ (CommitError::Unreachable(_)
         | CommitError::Transient { .. }
         | CommitError::LockTimeout { .. }
-        | CommitError::OutputTooLarge { .. }) => other,
+        | CommitError::OutputTooLarge { .. }
+        | CommitError::PutOff { .. }) => other,
     }
 }
 
@@ -152,14 +175,17 @@ impl<'a> SagaCursor<'a> {
         session: &mut Session<'_>,
         conn: &mut PgConnection,
         counts: ChildCounts,
-        room: &mut usize,
-    ) -> Result<Decided, sqlx::Error> {
+        room: &mut Room,
+    ) -> Result<Decided, CommitError> {
         let Some(action) = self.children_action() else {
             return Ok(Decided::Answer(StepAnswer::InputUnreadable("its code has no children".into())));
         };
         match self.state.direction {
-            Direction::Action => self.open_or_wait(session.core, conn, action, counts, room).await,
-            Direction::Undo => self.undo_children(session, conn, counts).await,
+            Direction::Action => self.open_or_wait(session, conn, action, counts, room).await,
+            Direction::Undo => {
+                let undoing = self.undo_children(session, conn, counts).await;
+                undoing.map_err(|error| classify_write(error, Some(self.state.side())))
+            }
         }
     }
 
@@ -190,6 +216,7 @@ impl<'a> SagaCursor<'a> {
 
     /// Notes that the saga has opened children. With the first ones the step has begun.
     fn note_opened(&mut self, session: &Session<'_>, history: &mut Vec<HistoryRow>) {
+        self.postponement.end();
         if self.state.in_doubt {
             return;
         }

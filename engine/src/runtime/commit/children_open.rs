@@ -9,7 +9,7 @@ use crate::{
         step_answer::StepAnswer,
     },
     model::{
-        child::{ChildOf, EachEnded},
+        child::{ChildOf, EachEnded, MOST_CHILDREN, too_many_children},
         error_chain::ErrorChain,
         ids::SagaId,
         outcome::{Failure, Outcome},
@@ -18,113 +18,174 @@ use crate::{
         commit::{
             child_ends::{child_is_gone, failed_child, stored_end},
             children::Decided,
+            children_room::Room,
             children_wait::ChildrenWait,
             cursor::SagaCursor,
+            error::{CommitError, classify_write},
         },
         core::Core,
         definition_trees::DEEPEST,
+        effects::Session,
         start::validate,
     },
     store::{self, children::ChildCounts},
 };
 
+/// What a step does about children that have not been opened.
+pub(super) enum Opening {
+    /// It opens these, with their positions.
+    Children(Vec<(usize, NewSaga)>),
+    /// There are enough open, or this transaction has opened as many as it may.
+    Nothing,
+    /// It looks again in another transaction.
+    Later,
+    /// No item is left.
+    End,
+    /// It does not come to that.
+    Refused(StepAnswer),
+}
+
+/// How many children a step has opened, how many of them are open, and how many there are in all, if that is known.
+#[derive(Clone, Copy)]
+struct SoFar {
+    opened: usize,
+    open: usize,
+    known: Option<usize>,
+    /// Whether some are to be opened anew.
+    is_stale: bool,
+}
+
 impl SagaCursor<'_> {
     pub(super) async fn open_or_wait(
         &self,
-        core: &Core,
+        session: &mut Session<'_>,
         conn: &mut PgConnection,
         action: &ChildrenAction,
         counts: ChildCounts,
-        room: &mut usize,
-    ) -> Result<Decided, sqlx::Error> {
-        let total = match action.total(&self.values) {
-            Ok(total) => total,
+        room: &mut Room,
+    ) -> Result<Decided, CommitError> {
+        let classified = |error| classify_write(error, Some(self.state.side()));
+        let known = match action.total(&self.values) {
+            Ok(known) => known,
             Err(uncomputed) => return Ok(Decided::Answer(uncomputed.into())),
         };
-        if total > ChildrenAction::MOST {
-            let why = format!("it has {total} items, and may have {}", ChildrenAction::MOST);
-            return Ok(failed(Failure::new(Failure::TOO_MANY_CHILDREN, why)));
+        if let Some(total) = known.filter(|total| *total > MOST_CHILDREN) {
+            return Ok(failed(too_many_children(&total.to_string())));
         }
         if counts.failed > 0 && !action.settled {
-            let first = store::children::first_failed(conn, self.as_parent()).await?;
+            let first = store::children::first_failed(conn, self.as_parent()).await.map_err(classified)?;
             return Ok(failed(first.map_or_else(child_is_gone, |first| failed_child(first).failure())));
         }
         let opened = usize::try_from(counts.opened).unwrap_or_default();
         let open = usize::try_from(counts.open).unwrap_or(usize::MAX);
-        if opened > total {
+        if let Some(total) = known.filter(|total| opened > *total) {
             let why = format!("`{}` has {total} children now, and has opened {opened}", self.step_name);
             return Ok(Decided::Answer(StepAnswer::InputUnreadable(why)));
         }
-        let positions = self.to_open(conn, action, (opened, open, total), (counts.stale > 0, *room)).await?;
-        if !positions.is_empty() {
-            if self.job.ancestry.depth.unsigned_abs() >= DEEPEST {
+        let so_far = SoFar { opened, open, known, is_stale: counts.stale > 0 };
+        let opening = self.opening(session, conn, action, so_far, room).await?;
+        let is_end = matches!(opening, Opening::End) || known == Some(opened);
+        match opening {
+            Opening::Children(_) if self.job.ancestry.depth.unsigned_abs() >= DEEPEST => {
                 let why = format!("a saga may have {DEEPEST} ancestors, and its children would have more");
                 return Ok(failed(Failure::new(Failure::TOO_DEEP, why)));
             }
-            *room = room.saturating_sub(positions.len());
-            return Ok(match self.children_at(core, action, &positions) {
-                Ok(children) => Decided::Open(children),
-                Err(answer) => Decided::Answer(answer),
-            });
+            Opening::Children(children) => {
+                room.children = room.children.saturating_sub(children.len());
+                let children = self.as_children(session.core, children);
+                return Ok(children.map_or_else(Decided::Answer, Decided::Open));
+            }
+            Opening::Refused(answer) => return Ok(Decided::Answer(answer)),
+            Opening::Later => return Ok(Decided::Wait(None)),
+            Opening::Nothing | Opening::End => {}
         }
-        let is_all_open = opened == total && counts.stale == 0;
+        let is_all_open = is_end && counts.stale == 0;
         if is_all_open && open == 0 {
-            let joined = self.joined(conn, action, (total, counts.failed)).await?;
-            return Ok(Decided::Answer(joined.within(core.settings.max_payload, &self.step_name)));
+            let joined = self.joined(conn, action, (opened, counts.failed)).await.map_err(classified)?;
+            return Ok(Decided::Answer(joined.within(session.core.settings.max_payload, &self.step_name)));
         }
-        if *room == 0 && !is_all_open && open <= action.refills_at() {
+        if room.children == 0 && !is_all_open && open <= action.refills_at() {
             return Ok(Decided::Wait(None));
         }
         let at_open = if is_all_open { 0 } else { action.refills_at() };
         Ok(Decided::Wait(Some(ChildrenWait { at_open, at_failure: !action.settled })))
     }
 
-    /// The positions that are to be opened now, at most `room`: those whose child of an earlier round did not complete,
-    /// or the next ones when half of the open children have ended.
-    async fn to_open(
+    /// What is to be opened now, as far as there is room: the positions whose child of an earlier round did not complete,
+    /// or the next items when half of the open children have ended.
+    async fn opening(
+        &self,
+        session: &mut Session<'_>,
+        conn: &mut PgConnection,
+        action: &ChildrenAction,
+        SoFar { opened, open, known, is_stale }: SoFar,
+        room: &mut Room,
+    ) -> Result<Opening, CommitError> {
+        if room.children == 0 || (open > action.refills_at() && open > 0) {
+            return Ok(Opening::Nothing);
+        }
+        let free = action.window().saturating_sub(open).min(room.children);
+        if is_stale {
+            let again = self.stale(conn, action, free).await;
+            let again = again.map_err(|error| classify_write(error, Some(self.state.side())))?;
+            if !matches!(again, Opening::Nothing) {
+                return Ok(again);
+            }
+        }
+        match (action.pages(), known) {
+            (Some(pages), _) => self.next_page(session, conn, pages, (opened, free), room).await,
+            (None, Some(total)) if opened < total => {
+                Ok(self.computed(action, (opened..total.min(opened + free)).collect()))
+            }
+            (None, _) => Ok(Opening::Nothing),
+        }
+    }
+
+    /// What is to be opened anew, at most so many.
+    async fn stale(
         &self,
         conn: &mut PgConnection,
         action: &ChildrenAction,
-        (opened, open, total): (usize, usize, usize),
-        (is_stale, room): (bool, usize),
-    ) -> Result<Vec<usize>, sqlx::Error> {
-        if room == 0 || (open > action.refills_at() && open > 0) {
-            return Ok(Vec::new());
+        free: usize,
+    ) -> Result<Opening, sqlx::Error> {
+        let limit = i64::try_from(free).unwrap_or(i64::MAX);
+        let positions = store::children::to_reopen(conn, self.as_parent(), limit).await?;
+        if positions.is_empty() {
+            return Ok(Opening::Nothing);
         }
-        let free = action.window().saturating_sub(open).min(room);
-        if is_stale {
-            let limit = i64::try_from(free).unwrap_or(i64::MAX);
-            let again = store::children::to_reopen(conn, self.as_parent(), limit).await?;
-            if !again.is_empty() {
-                return Ok(again.into_iter().filter_map(|position| usize::try_from(position).ok()).collect());
-            }
+        if let Some(pages) = action.pages() {
+            return self.again(conn, pages, &positions).await.map(Opening::Children);
         }
-        Ok((opened..total.min(opened + free)).collect())
+        let positions = positions.into_iter().filter_map(|position| usize::try_from(position).ok());
+        Ok(self.computed(action, positions.collect()))
     }
 
-    fn children_at(
-        &self,
-        core: &Core,
-        action: &ChildrenAction,
-        positions: &[usize],
-    ) -> Result<Vec<NewSaga>, StepAnswer> {
-        let mut children = Vec::with_capacity(positions.len());
-        let root_id = self.job.ancestry.root_id.unwrap_or(self.job.saga_id.0);
-        let computed = action.at(&self.values, positions).map_err(StepAnswer::from)?;
-        if computed.len() != positions.len() {
-            return Err(StepAnswer::InputUnreadable(format!(
+    /// The children at these positions, computed.
+    fn computed(&self, action: &ChildrenAction, positions: Vec<usize>) -> Opening {
+        match action.at(&self.values, &positions) {
+            Ok(children) if children.len() == positions.len() => {
+                Opening::Children(positions.into_iter().zip(children).collect())
+            }
+            Ok(_) => Opening::Refused(StepAnswer::InputUnreadable(format!(
                 "`{}` computed {} children, and then others",
                 self.step_name,
                 positions.len()
-            )));
+            ))),
+            Err(uncomputed) => Opening::Refused(uncomputed.into()),
         }
-        for (position, child) in positions.iter().zip(computed) {
+    }
+
+    /// Gives sagas their places among the children of this one.
+    fn as_children(&self, core: &Core, sagas: Vec<(usize, NewSaga)>) -> Result<Vec<NewSaga>, StepAnswer> {
+        let mut children = Vec::with_capacity(sagas.len());
+        let root_id = self.job.ancestry.root_id.unwrap_or(self.job.saga_id.0);
+        for (position, child) in sagas {
             let child_of = ChildOf {
                 parent_id: self.job.saga_id,
                 root_id: SagaId(root_id),
                 step: self.step_name.clone(),
                 round: self.state.round,
-                position: u32::try_from(*position).unwrap_or(u32::MAX),
+                position: u32::try_from(position).unwrap_or(u32::MAX),
                 depth: self.job.ancestry.depth.unsigned_abs() + 1,
             };
             // A refusal in the start would fail the whole batch.

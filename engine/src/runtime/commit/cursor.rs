@@ -52,7 +52,7 @@ pub(crate) struct SagaCursor<'a> {
     pub(crate) deadline_passed: bool,
     /// The time since the saga was created.
     pub(crate) age: Duration,
-    postponement: Postponement,
+    pub(super) postponement: Postponement,
     pub(super) wait: Wait,
     pub(super) children_wait: Option<ChildrenWait>,
     /// What the saga gave, if it completed in this batch.
@@ -99,7 +99,7 @@ impl<'a> SagaCursor<'a> {
         self.graph.steps.get(self.state.step_index).map(|node| node.kind)
     }
 
-    fn policy(&self) -> RetryPolicy {
+    pub(super) fn policy(&self) -> RetryPolicy {
         self.graph.policy(self.state.step_index, self.state.direction)
     }
 

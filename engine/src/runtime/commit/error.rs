@@ -3,7 +3,7 @@
 use crate::{
     model::{
         error::StepError,
-        outcome::{Failure, chain},
+        outcome::{Failure, Retry, chain},
         status::StepSide,
     },
     store::locks::LockHolder,
@@ -30,6 +30,9 @@ pub(crate) enum CommitError {
     /// The output of a saga's step is too large: the saga at fault fails with this failure, and what the step wrote has to
     /// be taken back.
     OutputTooLarge { side: Option<StepSide>, failure: Failure },
+    /// A saga's step can't go on yet, because of an entry step that puts its start off: it is put off, too, and whatever it
+    /// did has to be taken back.
+    PutOff { side: StepSide, retry: Box<Retry> },
     /// A step of the batch failed, or its outcome could not be written.
     Step {
         side: Option<StepSide>,
@@ -54,6 +57,7 @@ impl CommitError {
             other @ (Self::Unreachable(_)
             | Self::Transient { .. }
             | Self::OutputTooLarge { .. }
+            | Self::PutOff { .. }
             | Self::Step { .. }) => other,
         }
     }

@@ -18,10 +18,10 @@ use crate::{
     definition::saga::Definition,
     runtime::{
         commit::{
-            advance::CommitPath,
             attempt::{AttemptOptions, commit_with_retries},
             bisect::{Part, commit_isolated, hold_up_if_blocked},
             blocked_rows::BlockedRows,
+            commit_path::CommitPath,
             error::CommitError,
             held_up::HeldUp,
             recovery::Recovery,

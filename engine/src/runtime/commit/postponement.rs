@@ -49,6 +49,11 @@ impl Postponement {
         };
     }
 
+    /// Notes that the step has got on, though it is not done.
+    pub(super) fn end(&mut self) {
+        self.snoozed = Some(false);
+    }
+
     /// Whether the step is put off now, as it is stored; `None` leaves what is stored.
     pub(super) fn stored(&self) -> Option<bool> {
         self.snoozed

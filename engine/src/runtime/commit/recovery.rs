@@ -1,7 +1,7 @@
 //! What to do about a saga that is alone in its batch and still can't be committed.
 
 use crate::model::{
-    outcome::{Failure, Outcome, Retry},
+    outcome::{Outcome, Retry},
     status::StepSide,
     stored_value::StoredValue,
 };
@@ -13,7 +13,7 @@ pub(crate) enum Recovery {
     #[default]
     None,
     /// These steps are known to fail their batch: they are not run again, and each gets its recorded outcome, which is a
-    /// failed attempt or a failure for good.
+    /// failed attempt, a postponement or a failure for good.
     FailSteps(Vec<FailedStep>),
     /// Recording failed attempts did not help either: the saga is dead-lettered with this error, and its observer is
     /// not called, because the observer may be what fails.
@@ -42,15 +42,15 @@ impl Recovery {
         Some(Self::FailSteps(failed))
     }
 
-    /// This recovery; in addition, the step at `side` fails for good.
-    pub(crate) fn with_failure(self, side: StepSide, failure: Failure) -> Self {
+    /// This recovery; in addition, the step at `side` has this outcome.
+    pub(crate) fn with_outcome(self, side: StepSide, outcome: Outcome<Option<StoredValue>>) -> Self {
         let mut failed = match self {
             Self::None => Vec::new(),
             Self::FailSteps(failed) => failed,
             // No step is run.
             Self::DeadLetter(_) => return self,
         };
-        failed.push(FailedStep { side, outcome: Outcome::Fail(failure) });
+        failed.push(FailedStep { side, outcome });
         Self::FailSteps(failed)
     }
 

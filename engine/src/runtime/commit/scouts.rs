@@ -13,9 +13,9 @@ use crate::{
     runtime::{
         claim::claim_sagas::{Asked, claim},
         commit::{
-            advance::CommitPath,
             attempt::{AttemptOptions, commit_with_retries},
             bisect::{Part, commit_isolated, got_through},
+            commit_path::CommitPath,
             error::CommitError,
             held_up::{Obstacle, Scouted},
             recovery::Recovery,

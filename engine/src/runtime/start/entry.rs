@@ -15,7 +15,7 @@ use crate::{
     model::{
         cause::Cause,
         error::{StartError, StepError},
-        outcome::{Failure, Outcome},
+        outcome::{Counts, Failure, Outcome},
         status::{Direction, Status, StepSide},
         storable::{storable_details, storable_failure},
         stored_value::{StoredValue, StoredValues},
@@ -255,7 +255,11 @@ async fn run_entry_step(
                 Err(StartError::Refused(failure))
             }
             StepAnswer::Outcome(Outcome::Retry(retry)) => {
-                Err(StartError::Unavailable(retry.error.join(": ")))
+                let why = retry.error.join(": ");
+                if retry.counts == Counts::Snooze {
+                    session.put_off.push((invocation.saga_id, retry));
+                }
+                Err(StartError::Unavailable(why))
             }
             StepAnswer::InputUnreadable(reason) | StepAnswer::OutputUnstorable(reason) => {
                 Err(StartError::bad_input(reason))
