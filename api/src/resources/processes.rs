@@ -30,6 +30,7 @@ documented_enum!(
 
 /// A process of Sagaline, as it told of itself with its last heartbeat.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the JSON names them so, as that of circuit breakers")]
 pub(crate) struct Process {
     pub(crate) process_id: Uuid,
     #[schema(value_type = ProcessState)]
