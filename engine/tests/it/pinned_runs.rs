@@ -3,6 +3,7 @@
 mod checks;
 mod code_elsewhere;
 mod moves;
+mod processes;
 mod side_by_side;
 
 use std::time::Duration;
