@@ -17,7 +17,7 @@ use crate::{
     },
     engine::Engine,
     model::{dead_job::DeadJobTtls, error::BuildError, ids::WorkerId, retention::Retention},
-    operate::{expiry, inbox},
+    operate::{dead_jobs::requests, expiry, inbox},
     runtime::{
         calls::Calls,
         commit::group_commit,
@@ -272,6 +272,7 @@ impl EngineBuilder {
         core.supervise("watching for ends", end_poll::run);
         core.supervise("archiving dead jobs", expiry::run);
         core.supervise("delivering cancels", inbox::run);
+        core.supervise("carrying out requests", requests::run);
         core.supervise("nudging", nudge::run);
         core.supervise("looking for forgotten signals", forgotten_signals::run);
         Ok(Engine { core })

@@ -105,6 +105,9 @@ pub use model::{
         ArchivedDeadJob, DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount,
         DeadJobResolution, DeadJobSummary, DeadLettered,
     },
+    dead_job_request::{
+        ActionRequested, DeadJobAction, DeadJobOutcome, DeadJobRequest, DiscardMode, RefusedRequest,
+    },
     error::{BuildError, CancelError, DeadJobError, GraphError, StartError, StepError},
     error_chain::ErrorChain,
     graph::{ChildrenNode, ChoiceNode, Graph, Node, NodeArm, WaitNode},
@@ -136,7 +139,7 @@ pub use model::{
 pub use operate::{
     cancel::CancelOutcome,
     dead_jobs::{
-        DeadJobAction, DeadJobEffect, DiscardMode, Discarded,
+        DeadJobEffect, Discarded,
         bulk::{BulkLimits, BulkPlan, BulkResult, PlannedDeadJob},
     },
     in_flight::{InFlight, Prospect},

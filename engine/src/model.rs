@@ -7,6 +7,7 @@ pub(crate) mod call_error;
 pub(crate) mod cause;
 pub(crate) mod child;
 pub(crate) mod dead_job;
+pub(crate) mod dead_job_request;
 pub(crate) mod error;
 pub(crate) mod error_chain;
 pub(crate) mod graph;

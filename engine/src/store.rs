@@ -6,6 +6,7 @@ pub(crate) mod children;
 pub(crate) mod claims;
 pub(crate) mod commits;
 pub(crate) mod counts;
+pub(crate) mod dead_job_requests;
 pub(crate) mod dead_jobs;
 pub(crate) mod decisions;
 pub(crate) mod graphs;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
 use crate::model::{
+    dead_job_request::{DeadJobRequest, RefusedRequest},
     ids::{DeadJobId, SagaId},
     status::Direction,
     views::HistoryOutcome,
@@ -75,6 +76,11 @@ pub struct DeadJob {
     pub resolved_reason: Option<String>,
     /// When the operator acted.
     pub resolved_at: Option<DateTime<Utc>>,
+    /// What an operator asked for and a process that has the saga's code has yet to carry out; `None` once the dead job
+    /// is resolved, or the request was refused.
+    pub requested: Option<DeadJobRequest>,
+    /// The last request, if it was refused when it was to be carried out.
+    pub refused_request: Option<RefusedRequest>,
 }
 
 /// What became of a dead job.

@@ -277,17 +277,6 @@ pub enum DeadJobError {
         /// What is not undone.
         why: String,
     },
-    /// This process does not have the code of the saga: it was started with another graph of its definition.
-    #[error(
-        "its saga belongs to the graph {hash} of `{definition}`, which this process does not know: ask a process of the \
-         version that started it"
-    )]
-    UnknownGraph {
-        /// The name of the saga's definition.
-        definition: String,
-        /// The hash of the graph with which it was started.
-        hash: String,
-    },
     /// Something else would happen to it now than its plan says.
     #[error("it changed since the plan was made")]
     NotAsPlanned,

@@ -1,6 +1,8 @@
-//! Retries and discards dead jobs, one at a time or, by a plan, many.
+//! Retries and discards dead jobs, one at a time or, by a plan, many; or has it done by a process with the code of their
+//! sagas.
 
 pub(crate) mod bulk;
+pub(crate) mod requests;
 
 use serde_json::json;
 use sqlx::PgConnection;
@@ -12,6 +14,7 @@ use crate::{
         cause::CancelOrigin,
         child::LeftChildren,
         dead_job::DeadJobResolution,
+        dead_job_request::{DeadJobAction, DeadJobOutcome, DiscardMode},
         error::DeadJobError,
         graph::Graph,
         ids::{DeadJobId, SagaId},
@@ -34,15 +37,6 @@ use crate::{
     },
 };
 
-/// Whether a discard may leave effects that are not undone, because the undo itself is what failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiscardMode {
-    /// It may not: the discard is refused. The operator should fix the cause and retry the undo.
-    Safe,
-    /// It may: an operator has reversed the effects by hand.
-    Force,
-}
-
 /// The result of a discard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Discarded {
@@ -55,7 +49,9 @@ pub struct Discarded {
 }
 
 impl Engine {
-    /// Makes a dead saga continue exactly where it died, with fresh attempts.
+    /// Makes a dead saga continue exactly where it died, with fresh attempts. If this process lacks the saga's code, that
+    /// is [requested](DeadJobOutcome::Requested): a process that has the code does it. A request for the same stands,
+    /// another one is replaced, and all are void once the dead job is resolved in another way.
     ///
     /// # Errors
     /// When there is no such dead job, or an operator has already acted on it.
@@ -64,12 +60,15 @@ impl Engine {
         id: DeadJobId,
         by: impl Into<Operator<'_>>,
         reason: &str,
-    ) -> Result<SagaId, DeadJobError> {
-        self.act(id, DeadJobAction::Retry, None, &by.into(), reason).await.map(|done| done.saga_id)
+    ) -> Result<DeadJobOutcome<SagaId>, DeadJobError> {
+        let done = self.act(id, DeadJobAction::Retry, None, &by.into(), reason).await?;
+        Ok(done.map(|done| done.saga_id))
     }
 
     /// Gives a dead saga up for good. A saga that can still compensate does so, as if it had been cancelled; a saga
-    /// past its pivot stays `dead`, and ends. See [`DiscardEffect`].
+    /// past its pivot stays `dead`, and ends. See [`DiscardEffect`]. If this process lacks the saga's code, that is
+    /// requested, as by [`Engine::retry_dead_job`]; but if the discard is forced and no live process has the code either,
+    /// the saga is abandoned at once.
     ///
     /// # Errors
     /// As [`Engine::retry_dead_job`]; and [`DeadJobError::NotUndone`] for a saga that died while compensating, unless
@@ -80,14 +79,15 @@ impl Engine {
         mode: DiscardMode,
         by: impl Into<Operator<'_>>,
         reason: &str,
-    ) -> Result<Discarded, DeadJobError> {
-        let Acted { saga_id, effect, left_children } =
-            self.act(id, DeadJobAction::Discard(mode), None, &by.into(), reason).await?;
-        let effect = match effect {
-            DeadJobEffect::Discarded(effect) => effect,
-            DeadJobEffect::Retried => DiscardEffect::Finish,
-        };
-        Ok(Discarded { saga_id, effect, left_children })
+    ) -> Result<DeadJobOutcome<Discarded>, DeadJobError> {
+        let done = self.act(id, DeadJobAction::Discard(mode), None, &by.into(), reason).await?;
+        Ok(done.map(|Acted { saga_id, effect, left_children }| {
+            let effect = match effect {
+                DeadJobEffect::Discarded(effect) => effect,
+                DeadJobEffect::Retried | DeadJobEffect::Requested => DiscardEffect::Finish,
+            };
+            Discarded { saga_id, effect, left_children }
+        }))
     }
 
     async fn act(
@@ -97,22 +97,24 @@ impl Engine {
         planned: Option<DeadJobEffect>,
         by: &Operator<'_>,
         reason: &str,
-    ) -> Result<Acted, DeadJobError> {
+    ) -> Result<DeadJobOutcome<Acted>, DeadJobError> {
         let mut transaction = self.core.pool.begin().await?;
-        let (done, after) = act(&self.core, &mut transaction, id, action, planned, by, reason).await?;
+        let (done, after) =
+            act(&self.core, &mut transaction, id, Act { action, planned, by, reason }).await?;
         transaction.commit().await?;
         effects::publish(&self.core, after);
         Ok(done)
     }
 }
 
-/// What an operator does with a dead job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeadJobAction {
-    /// Its saga continues where it died: see [`Engine::retry_dead_job`].
-    Retry,
-    /// It is given up: see [`Engine::discard_dead_job`].
-    Discard(DiscardMode),
+/// An action, by whom and why.
+#[derive(Clone, Copy)]
+struct Act<'a> {
+    action: DeadJobAction,
+    /// The effect that it must have, if it was planned.
+    planned: Option<DeadJobEffect>,
+    by: &'a Operator<'a>,
+    reason: &'a str,
 }
 
 /// What an action does to the saga of one dead job.
@@ -122,6 +124,8 @@ pub enum DeadJobEffect {
     Retried,
     /// It is given up, with this effect.
     Discarded(DiscardEffect),
+    /// Nothing yet: this process lacks its code, so a process that has it is asked.
+    Requested,
 }
 
 struct Acted {
@@ -134,8 +138,6 @@ struct Acted {
 #[derive(Clone, Copy)]
 struct DeadSaga<'a> {
     graph: &'a SagaGraph,
-    definition: &'a str,
-    graph_hash: &'a str,
     state: &'a State,
     step: &'a str,
     /// Whether a live process has its code, if this one does not.
@@ -152,71 +154,59 @@ async fn is_known_elsewhere(
     Ok(!graph.is_registered() && store::processes::is_known(conn, hash, core.settings.alive_ms()).await?)
 }
 
-/// Decides what an action does to a saga. Its observer has to be told, so only a process that has its code acts; if no
-/// live process has it any more, a forced discard ends it as it is, and tells no observer.
+/// Decides what an action does to a saga. Its observer has to be told, so only a process that has its code acts, and
+/// another one asks for it, unless the stored graph tells that it does not apply. If no live process has the code any
+/// more, a forced discard ends the saga as it is, and tells no observer.
 ///
 /// # Errors
-/// [`DeadJobError::NotUndone`], [`DeadJobError::UnknownGraph`] or [`DeadJobError::AlreadyResolved`] when the action
-/// does not apply.
+/// [`DeadJobError::NotUndone`] or [`DeadJobError::AlreadyResolved`] when the action does not apply.
 fn decide(saga: DeadSaga<'_>, action: DeadJobAction) -> Result<DeadJobEffect, DeadJobError> {
-    let DeadSaga { graph, definition, graph_hash, state, step, is_known_elsewhere } = saga;
+    let DeadSaga { graph, state, step, is_known_elsewhere } = saga;
     if state.status != Status::Dead {
         return Err(moved_on(state));
     }
-    if !graph.is_registered() {
-        return match action {
-            DeadJobAction::Discard(DiscardMode::Force) if !is_known_elsewhere => {
-                Ok(DeadJobEffect::Discarded(DiscardEffect::Abandon))
+    let effect = match action {
+        DeadJobAction::Retry => DeadJobEffect::Retried,
+        DeadJobAction::Discard(DiscardMode::Force) if !graph.is_registered() && !is_known_elsewhere => {
+            return Ok(DeadJobEffect::Discarded(DiscardEffect::Abandon));
+        }
+        DeadJobAction::Discard(mode) => match (discard(graph.graph(), state), mode) {
+            (DiscardEffect::Abandon, DiscardMode::Safe) if !graph.is_unknown() => {
+                let why = not_undone(graph.graph(), state, step);
+                return Err(DeadJobError::NotUndone { step: step.into(), why });
             }
-            DeadJobAction::Retry | DeadJobAction::Discard(DiscardMode::Safe | DiscardMode::Force) => {
-                let (definition, hash) = (definition.into(), graph_hash.into());
-                Err(DeadJobError::UnknownGraph { definition, hash })
-            }
-        };
-    }
-    let graph = graph.graph();
-    match action {
-        DeadJobAction::Retry => Ok(DeadJobEffect::Retried),
-        DeadJobAction::Discard(mode) => match (discard(graph, state), mode) {
-            (DiscardEffect::Abandon, DiscardMode::Safe) => {
-                Err(DeadJobError::NotUndone { step: step.into(), why: not_undone(graph, state, step) })
-            }
-            (effect, DiscardMode::Safe | DiscardMode::Force) => Ok(DeadJobEffect::Discarded(effect)),
+            (effect, DiscardMode::Safe | DiscardMode::Force) => DeadJobEffect::Discarded(effect),
         },
-    }
+    };
+    Ok(if graph.is_registered() { effect } else { DeadJobEffect::Requested })
 }
 
 fn moved_on(state: &State) -> DeadJobError {
     DeadJobError::AlreadyResolved(format!("moved on: its saga is {}", state.status))
 }
 
-/// Acts on one dead job; if `planned` is given, only as it says.
+/// Acts on one dead job, or stores that it is asked for.
 async fn act(
     core: &Core,
     conn: &mut PgConnection,
     id: DeadJobId,
-    action: DeadJobAction,
-    planned: Option<DeadJobEffect>,
-    by: &Operator<'_>,
-    reason: &str,
-) -> Result<(Acted, CommitEffects), DeadJobError> {
+    asked: Act<'_>,
+) -> Result<(DeadJobOutcome<Acted>, CommitEffects), DeadJobError> {
+    let Act { action, planned, by, reason } = asked;
     let Some(saga_id) = store::dead_jobs::dead_job_saga(conn, id.0).await? else {
         return Err(gone(conn, id).await?);
     };
     let saga_id = SagaId(saga_id);
     // The saga is locked first, as in a cancel, so that the two can't deadlock.
     let row = store::decisions::load(conn, saga_id.0, SagaLock::Wait).await?;
-    match store::dead_jobs::lock(conn, id.0).await? {
-        None => return Err(gone(conn, id).await?),
-        Some((_, Some(done))) => return Err(DeadJobError::AlreadyResolved(done)),
-        Some((_, None)) => {}
+    let Some(job) = store::dead_jobs::lock(conn, id.0).await? else { return Err(gone(conn, id).await?) };
+    if let Some(done) = job.resolution {
+        return Err(DeadJobError::AlreadyResolved(done));
     }
     let Some(row) = row else { return Err(DeadJobError::NotFound(id)) };
     let saga = LoadedSaga::new(core, conn, saga_id, row).await?;
     let dead = DeadSaga {
         graph: &saga.graph,
-        definition: &saga.row.definition,
-        graph_hash: &saga.row.graph_hash,
         state: &saga.state,
         step: &saga.row.step,
         is_known_elsewhere: is_known_elsewhere(core, conn, &saga.graph, &saga.row.graph_hash).await?,
@@ -226,8 +216,33 @@ async fn act(
         return Err(DeadJobError::NotAsPlanned);
     }
     let left_children = cancel_children(conn, &saga, effect, action, (by.actor, reason)).await?;
+    if effect == DeadJobEffect::Requested {
+        let requested = requests::put(core, conn, &saga, (id, job.request.as_ref()), asked).await?;
+        return Ok((DeadJobOutcome::Requested(requested), CommitEffects::default()));
+    }
+    let (state, outcome) = changed(&saga, effect, by, reason)?;
+    record(conn, &saga, (id, effect, &state, left_children), by, reason).await?;
+    if !saga.is_registered() {
+        // No process is left that would deliver them.
+        let noted = store::inbox::unread_cancels(conn, &[saga_id.0]).await?;
+        let noted: Vec<i64> = noted.iter().map(|message| message.id).collect();
+        store::inbox::settle(conn, &[], &noted).await?;
+    }
+    let why = format!("{} by {}: {reason}", resolution(effect), by.actor);
+    let mut after = saga.apply(core, conn, state, outcome, why).await?;
+    after.sent_cancels |= left_children.cancelled > 0;
+    Ok((DeadJobOutcome::Done(Acted { saga_id, effect, left_children }), after))
+}
+
+/// The state of a saga after an action, and the entry of its history.
+fn changed(
+    saga: &LoadedSaga,
+    effect: DeadJobEffect,
+    by: &Operator<'_>,
+    reason: &str,
+) -> Result<(State, HistoryOutcome), DeadJobError> {
     let (event, outcome) = match effect {
-        DeadJobEffect::Retried => (Event::Retried, HistoryOutcome::Retried),
+        DeadJobEffect::Retried | DeadJobEffect::Requested => (Event::Retried, HistoryOutcome::Retried),
         DeadJobEffect::Discarded(DiscardEffect::Compensate) => {
             let (actor, reason, origin) = (by.actor.into(), reason.into(), CancelOrigin::Discarded);
             (Event::Cancel { actor, reason, origin }, HistoryOutcome::Cancelled)
@@ -236,38 +251,46 @@ async fn act(
             (Event::Discarded, HistoryOutcome::Discarded)
         }
     };
-    let Ok((state, _)) = transition(saga.graph(), &saga.state, &event) else {
-        return Err(moved_on(&saga.state));
-    };
-    let (action, resolution) = match effect {
-        DeadJobEffect::Retried => ("retry", DeadJobResolution::Retried),
-        DeadJobEffect::Discarded(_) => ("discard", DeadJobResolution::Discarded),
-    };
-    store::dead_jobs::resolve(conn, saga_id.0, resolution, by.actor, reason).await?;
-    let mut after = saga.audit_json_as(&state);
-    match effect {
-        DeadJobEffect::Retried | DeadJobEffect::Discarded(DiscardEffect::Compensate) => {}
-        DeadJobEffect::Discarded(DiscardEffect::Finish) => after["ended"] = true.into(),
-        DeadJobEffect::Discarded(DiscardEffect::Abandon) => {
-            (after["ended"], after["abandoned"]) = (true.into(), true.into());
-        }
+    match transition(saga.graph(), &saga.state, &event) {
+        Ok((state, _)) => Ok((state, outcome)),
+        Err(_) => Err(moved_on(&saga.state)),
     }
+}
+
+fn resolution(effect: DeadJobEffect) -> DeadJobResolution {
+    match effect {
+        DeadJobEffect::Retried | DeadJobEffect::Requested => DeadJobResolution::Retried,
+        DeadJobEffect::Discarded(_) => DeadJobResolution::Discarded,
+    }
+}
+
+/// Resolves the dead job of a saga, and records who did it and what the saga becomes.
+async fn record(
+    conn: &mut PgConnection,
+    saga: &LoadedSaga,
+    (id, effect, state, left_children): (DeadJobId, DeadJobEffect, &State, LeftChildren),
+    by: &Operator<'_>,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    store::dead_jobs::resolve(conn, saga.saga_id.0, resolution(effect), by.actor, reason).await?;
+    let mut after = saga.audit_json_as(state);
+    let action = match effect {
+        DeadJobEffect::Retried | DeadJobEffect::Requested => "retry",
+        DeadJobEffect::Discarded(effect) => {
+            match effect {
+                DiscardEffect::Compensate => {}
+                DiscardEffect::Finish => after["ended"] = true.into(),
+                DiscardEffect::Abandon => (after["ended"], after["abandoned"]) = (true.into(), true.into()),
+            }
+            "discard"
+        }
+    };
     if left_children != LeftChildren::default() {
         after["left_children"] = json!({"cancelled": left_children.cancelled, "go_on": left_children.go_on});
     }
     let request = AuditReason { by, action, reason };
-    let audit = AuditEntry { request, saga_id, dead_job_id: Some(id.0), before: saga.audit_json(), after };
-    store::audit::record(conn, &audit).await?;
-    if !saga.is_registered() {
-        // No process is left that would deliver them.
-        let noted = store::inbox::unread_cancels(conn, &[saga_id.0]).await?;
-        let noted: Vec<i64> = noted.iter().map(|message| message.id).collect();
-        store::inbox::settle(conn, &[], &noted).await?;
-    }
-    let why = format!("{resolution} by {}: {reason}", by.actor);
-    let mut after = saga.apply(core, conn, state, outcome, why).await?;
-    after.sent_cancels |= left_children.cancelled > 0;
-    Ok((Acted { saga_id, effect, left_children }, after))
+    let (saga_id, before) = (saga.saga_id, saga.audit_json());
+    store::audit::record(conn, &AuditEntry { request, saga_id, dead_job_id: Some(id.0), before, after }).await
 }
 
 /// A saga that ends as it is must not leave children behind that run on without it: a discard of one that has any is
@@ -281,9 +304,17 @@ async fn cancel_children(
     (actor, reason): (&str, &str),
 ) -> Result<LeftChildren, DeadJobError> {
     let none = LeftChildren::default();
-    match effect {
-        DeadJobEffect::Discarded(DiscardEffect::Finish | DiscardEffect::Abandon) => {}
-        DeadJobEffect::Retried | DeadJobEffect::Discarded(DiscardEffect::Compensate) => return Ok(none),
+    match (effect, action) {
+        (DeadJobEffect::Discarded(DiscardEffect::Finish | DiscardEffect::Abandon), _) => {}
+        // The stored graph tells that it would end as it is.
+        (DeadJobEffect::Requested, DeadJobAction::Discard(DiscardMode::Safe))
+            if !saga.graph.is_unknown() && discard(saga.graph(), &saga.state) == DiscardEffect::Finish => {}
+        (
+            DeadJobEffect::Retried
+            | DeadJobEffect::Requested
+            | DeadJobEffect::Discarded(DiscardEffect::Compensate),
+            _,
+        ) => return Ok(none),
     }
     let OpenChildren { open, past_pivot } = store::children::count_open(conn, saga.saga_id.0).await?;
     match action {

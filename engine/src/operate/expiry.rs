@@ -179,11 +179,13 @@ async fn expire_in(
     if !store::archive::lock_saga(conn, saga_id).await? {
         return Ok(Expiry::Locked);
     }
-    let (why, after) = match store::dead_jobs::lock(conn, id).await? {
-        None => return Ok(Expiry::Locked),
+    let Some(job) = store::dead_jobs::lock(conn, id).await? else { return Ok(Expiry::Locked) };
+    let (why, after) = match (job.resolution, job.request) {
         // An operator has acted on it: only the record is archived.
-        Some((_, Some(_))) => ("resolved", CommitEffects::default()),
-        Some((_, None)) => match give_up::expire(core, conn, SagaId(saga_id)).await? {
+        (Some(_), _) => ("resolved", CommitEffects::default()),
+        // Requested since the dead job was found.
+        (None, Some(_)) => return Ok(Expiry::Postponed),
+        (None, None) => match give_up::expire(core, conn, SagaId(saga_id)).await? {
             Expired::GivenUp(after) => ("expired", after),
             Expired::Waits => {
                 store::archive::never_expire(conn, id).await?;

@@ -19,9 +19,14 @@ impl Engine {
     /// lists them, and [`Engine::child_results`] gives what they gave.
     ///
     /// # Errors
-    /// When the database can't be reached.
-    pub async fn children_of(&self, saga_id: SagaId) -> Result<Vec<ChildrenOf>, sqlx::Error> {
-        store::children::by_step(self.pool(), saga_id.0).await
+    /// See [`ListError`].
+    pub async fn children_of(&self, saga_id: SagaId) -> Result<Vec<ChildrenOf>, ListError> {
+        // Most sagas have none, and only what may have to look at many rows needs a time limit.
+        if !store::children::has_any(self.pool(), saga_id.0).await? {
+            return Ok(Vec::new());
+        }
+        let count = async |conn: &mut PgConnection| store::children::by_step(conn, saga_id.0).await;
+        read_list(self.pool(), ListCost::MayScan, count).await
     }
 
     /// Reads what the children of a step gave, in the order of their positions, at most `limit` of them after the

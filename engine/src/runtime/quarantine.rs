@@ -49,10 +49,12 @@ pub(crate) enum Work {
     Expire,
     /// Delete its dead job from the archive.
     Prune,
+    /// Carry out what was requested for its dead job.
+    Request,
 }
 
 impl Work {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Claim,
         Self::Read,
         Self::Extend,
@@ -61,6 +63,7 @@ impl Work {
         Self::Wake,
         Self::Expire,
         Self::Prune,
+        Self::Request,
     ];
 
     /// The word under which metrics and logs name it.
@@ -74,6 +77,7 @@ impl Work {
             Self::Wake => "wake",
             Self::Expire => "expire",
             Self::Prune => "prune",
+            Self::Request => "request",
         }
     }
 }

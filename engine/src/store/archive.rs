@@ -20,7 +20,8 @@ use crate::{
     },
 };
 
-/// Selects expired dead jobs with their sagas, the longest overdue first. `rows` are those of these sagas.
+/// Selects expired dead jobs with their sagas, the longest overdue first. `rows` are those of these sagas. A dead job for
+/// which an operator has requested something does not expire before that is carried out or refused.
 pub(crate) async fn expired(
     pool: &PgPool,
     limit: u32,
@@ -28,7 +29,8 @@ pub(crate) async fn expired(
 ) -> Result<Vec<(Uuid, Uuid)>, sqlx::Error> {
     let rows_condition = rows.and("saga_id", 2);
     let sql = format!(
-        "select id, saga_id from engine.dead_job where expires_at <= now(){rows_condition} order by expires_at limit $1"
+        "select id, saga_id from engine.dead_job where expires_at <= now() \
+             and (request is null or resolution is not null){rows_condition} order by expires_at limit $1"
     );
     sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(i64::from(limit)).bind(rows.ids()).fetch_all(pool).await
 }

@@ -231,8 +231,16 @@ impl From<StepRow> for ChildrenOf {
     }
 }
 
+/// Whether a saga has or had children.
+pub(crate) async fn has_any(pool: &PgPool, saga_id: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from engine.saga where parent_id = $1)")
+        .bind(saga_id)
+        .fetch_one(pool)
+        .await
+}
+
 /// Counts the children of a saga by the step that started them, in the order of their first starts.
-pub(crate) async fn by_step(pool: &PgPool, saga_id: Uuid) -> Result<Vec<ChildrenOf>, sqlx::Error> {
+pub(crate) async fn by_step(conn: &mut PgConnection, saga_id: Uuid) -> Result<Vec<ChildrenOf>, sqlx::Error> {
     let rows: Vec<StepRow> = sqlx::query_as(
         "select parent_step as step, count(*) filter (where ended_at is null) as open, \
              count(*) filter (where ended_at is not null and status = 'completed') as completed, \
@@ -244,7 +252,7 @@ pub(crate) async fn by_step(pool: &PgPool, saga_id: Uuid) -> Result<Vec<Children
          from engine.saga where parent_id = $1 group by parent_step order by min(created_at)",
     )
     .bind(saga_id)
-    .fetch_all(pool)
+    .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(Into::into).collect())
 }

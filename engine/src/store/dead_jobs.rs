@@ -12,6 +12,7 @@ use crate::model::{
         DeadJob, DeadJobErrorCount, DeadJobErrorEntry, DeadJobFilter, DeadJobKindCount, DeadJobResolution,
         DeadJobTtls, DeadLettered,
     },
+    dead_job_request::DeadJobAction,
     ids::{DeadJobId, SagaId},
     page::{Page, PageOf},
 };
@@ -98,18 +99,24 @@ pub(crate) async fn dead_job_saga(conn: &mut PgConnection, id: Uuid) -> Result<O
         .await
 }
 
-/// Locks a dead job and returns its saga and its resolution.
-pub(crate) async fn lock(
-    conn: &mut PgConnection,
-    id: Uuid,
-) -> Result<Option<(Uuid, Option<String>)>, sqlx::Error> {
-    sqlx::query_as("select saga_id, resolution from engine.dead_job where id = $1 for update")
+/// A dead job that is locked.
+#[derive(Debug, FromRow)]
+pub(crate) struct LockedDeadJob {
+    pub(crate) resolution: Option<String>,
+    /// What was asked for while it was open, in the form in which it is stored.
+    pub(crate) request: Option<serde_json::Value>,
+}
+
+/// Locks a dead job.
+pub(crate) async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<LockedDeadJob>, sqlx::Error> {
+    sqlx::query_as("select resolution, request from engine.dead_job where id = $1 for update")
         .bind(id)
         .fetch_optional(conn)
         .await
 }
 
-/// Resolves the open dead job of a saga and returns its id. A dead job without an expiry is archived thirty days later.
+/// Resolves the open dead job of a saga and returns its id. What was requested is void with it. A dead job without an expiry
+/// is archived thirty days later.
 pub(crate) async fn resolve(
     conn: &mut PgConnection,
     saga_id: Uuid,
@@ -119,7 +126,7 @@ pub(crate) async fn resolve(
 ) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
         "update engine.dead_job set resolution = $2, resolved_by = $3, resolved_reason = $4, \
-             resolved_at = clock_timestamp(), expires_at = coalesce(expires_at, clock_timestamp() + interval '30 days') \
+             resolved_at = clock_timestamp(), request = null, expires_at = coalesce(expires_at, clock_timestamp() + interval '30 days') \
          where saga_id = $1 and resolution is null returning id",
     )
     .bind(saga_id)
@@ -148,10 +155,14 @@ pub(super) struct DeadJobRow {
     resolved_by: Option<String>,
     resolved_reason: Option<String>,
     resolved_at: Option<DateTime<Utc>>,
+    request: Option<serde_json::Value>,
+    refused_request: Option<serde_json::Value>,
 }
 
 impl DeadJobRow {
     pub(super) fn view(self) -> Result<DeadJob, sqlx::Error> {
+        // An older version resolves a dead job without regard to requests.
+        let requested = self.request.filter(|_| self.resolution.is_none());
         Ok(DeadJob {
             dead_job_id: DeadJobId(self.id),
             saga_id: SagaId(self.saga_id),
@@ -169,6 +180,9 @@ impl DeadJobRow {
             resolved_by: self.resolved_by,
             resolved_reason: self.resolved_reason,
             resolved_at: self.resolved_at,
+            // A newer version may store requests in another form.
+            requested: requested.and_then(|request| serde_json::from_value(request).ok()),
+            refused_request: self.refused_request.and_then(|refused| serde_json::from_value(refused).ok()),
         })
     }
 }
@@ -179,7 +193,8 @@ fn unreadable(error: String) -> sqlx::Error {
 
 /// All columns but `payload`.
 pub(super) const COLUMNS: &str = "id, saga_id, definition, queue, step, direction, attempts, error, errors, \
-     first_failed_at, died_at, expires_at, resolution, resolved_by, resolved_reason, resolved_at";
+     first_failed_at, died_at, expires_at, resolution, resolved_by, resolved_reason, resolved_at, request, \
+     refused_request";
 
 /// The condition of a filter, with the parameters that [`arguments`] binds.
 pub(super) const MATCHES: &str = "($1::text is null or definition = $1) and ($2::text is null or step = $2) \
@@ -258,25 +273,41 @@ pub(crate) struct OpenDeadJobRow {
     pub(crate) state: SagaStateRow,
 }
 
-/// Selects open dead jobs that match, oldest first, starting after `after`.
+/// The open dead jobs that an action on many looks at, starting after `after`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpenDeadJobs<'a> {
+    pub(crate) filter: &'a DeadJobFilter,
+    pub(crate) cost: ListCost,
+    pub(crate) after: Option<Uuid>,
+    /// Leaves out those for which this action is requested already.
+    pub(crate) not_requested: Option<DeadJobAction>,
+    /// But not those of these graphs.
+    pub(crate) own_hashes: &'a [String],
+    pub(crate) limit: u32,
+}
+
+/// Selects open dead jobs, oldest first.
 pub(crate) async fn open(
     pool: &PgPool,
-    filter: &DeadJobFilter,
-    cost: ListCost,
-    after: Option<Uuid>,
-    limit: u32,
+    jobs: OpenDeadJobs<'_>,
 ) -> Result<Vec<OpenDeadJobRow>, ListError> {
+    let OpenDeadJobs { filter, cost, after, not_requested, own_hashes, limit } = jobs;
     let sql = format!(
         "with job as materialized ( \
              select id, saga_id from engine.dead_job where {MATCHES} and resolution is null \
-                 and ($7::uuid is null or id > $7) order by id limit $8 \
+                 and ($7::uuid is null or id > $7) \
+                 and ($9::jsonb is null or request is null or request -> 'action' <> $9 \
+                     or request ->> 'graph_hash' = any($10)) order by id limit $8 \
          ) \
          select job.id, job.saga_id, s.definition, s.graph_hash, s.step, s.status, s.direction, s.attempt, s.lost_attempts, \
              s.in_doubt, s.cause, s.arms, s.round \
          from job join engine.saga s on s.id = job.saga_id order by job.id"
     );
-    let query =
-        sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments(filter)?).bind(after).bind(i64::from(limit));
+    let query = sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments(filter)?)
+        .bind(after)
+        .bind(i64::from(limit))
+        .bind(not_requested.map(Json))
+        .bind(own_hashes);
     read_list(pool, cost, async |conn| query.fetch_all(conn).await).await
 }
 

@@ -14,7 +14,6 @@ use crate::{
 #[derive(Debug, FromRow)]
 #[expect(clippy::struct_excessive_bools, reason = "the columns of a row")]
 pub(crate) struct LoadedSagaRow {
-    pub(crate) definition: String,
     pub(crate) graph_hash: String,
     pub(crate) step: String,
     #[sqlx(flatten)]
@@ -57,7 +56,7 @@ pub(crate) async fn load(
         SagaLock::Unlocked => "",
     };
     let sql = format!(
-        "select definition, graph_hash, status, step, direction, attempt, lost_attempts, in_doubt, history_seq, epoch, \
+        "select graph_hash, status, step, direction, attempt, lost_attempts, in_doubt, history_seq, epoch, \
              lease_owner is not null as leased, ended_at is not null as ended, cause, arms, round, parent_id, queue, \
              input, \
              cancel is not null as cancel_requested, wait_until is not null as in_wait \

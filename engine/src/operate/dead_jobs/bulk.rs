@@ -8,12 +8,13 @@ use std::{
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{Acted, DeadJobAction, DeadJobEffect, DeadSaga, DiscardMode, decide, is_known_elsewhere};
+use super::{Acted, DeadJobEffect, DeadSaga, decide, is_known_elsewhere};
 use crate::{
     engine::Engine,
     model::{
         audit::Operator,
         dead_job::DeadJobFilter,
+        dead_job_request::{DeadJobAction, DeadJobOutcome, DiscardMode},
         error::DeadJobError,
         error_chain::ErrorChain,
         ids::{DeadJobId, SagaId},
@@ -23,7 +24,10 @@ use crate::{
     },
     operate::decision::SagaGraphs,
     runtime::core::Core,
-    store::{self, dead_jobs::OpenDeadJobRow},
+    store::{
+        self,
+        dead_jobs::{OpenDeadJobRow, OpenDeadJobs},
+    },
     support::{
         bounded_list::{ListCost, ListError},
         connection::concerns_everybody,
@@ -80,6 +84,8 @@ pub struct BulkResult {
     pub done: Vec<DeadJobId>,
     /// Those of them whose sagas compensate now.
     pub compensating: Vec<DeadJobId>,
+    /// The dead jobs whose code this process lacks, and for which the action is requested now, oldest first.
+    pub requested: Vec<DeadJobId>,
     /// The dead jobs that were skipped, because the action does not apply to them or the time was over, with the reason.
     pub skipped: Vec<(DeadJobId, String)>,
     /// The dead jobs that could not be acted on, with the error. Such a failure does not stop the action on the others.
@@ -88,7 +94,8 @@ pub struct BulkResult {
 
 impl Engine {
     /// Says what an action on the open dead jobs that match would do to each: the oldest `max_jobs` to which it applies,
-    /// and at most as many between them that it would skip.
+    /// and at most as many between them that it would skip. Those for which the same is requested already, and which this
+    /// process can't act on, are not in it, unless it is a forced discard.
     ///
     /// # Errors
     /// See [`ListError`].
@@ -106,8 +113,15 @@ impl Engine {
         let (mut plan, mut after) = (BulkPlan { action, died_before, jobs: Vec::new() }, None);
         let (mut applies, mut skipped) = (0, 0);
         let mut planning = Planning::new(&self.core, action);
+        // A forced discard ends those that no live process knows any more, also if one that did was asked before.
+        let not_requested = match action {
+            DeadJobAction::Retry | DeadJobAction::Discard(DiscardMode::Safe) => Some(action),
+            DeadJobAction::Discard(DiscardMode::Force) => None,
+        };
+        let (filter, own_hashes, limit) = (&filter, self.core.hashes.as_slice(), BATCH_SIZE);
         while applies < max_jobs && skipped < max_jobs {
-            let rows = store::dead_jobs::open(self.pool(), &filter, cost, after, BATCH_SIZE).await?;
+            let jobs = OpenDeadJobs { filter, cost, after, not_requested, own_hashes, limit };
+            let rows = store::dead_jobs::open(self.pool(), jobs).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.id);
             let mut conn = self.pool().acquire().await?;
@@ -217,8 +231,6 @@ impl<'a> Planning<'a> {
         let state = graph.state(&row.step, &row.state)?;
         let saga = DeadSaga {
             graph: &graph,
-            definition: &row.definition,
-            graph_hash: &row.graph_hash,
             state: &state,
             step: &row.step,
             is_known_elsewhere,
@@ -238,9 +250,14 @@ impl<'a> Planning<'a> {
 impl BulkResult {
     /// Adds the result for one dead job. Returns an error only when the database can't be reached; other failures are
     /// recorded, so that the remaining dead jobs are still acted on.
-    fn record(&mut self, id: DeadJobId, result: Result<Acted, DeadJobError>) -> Result<(), sqlx::Error> {
+    fn record(
+        &mut self,
+        id: DeadJobId,
+        result: Result<DeadJobOutcome<Acted>, DeadJobError>,
+    ) -> Result<(), sqlx::Error> {
         match result {
-            Ok(Acted { effect, .. }) => {
+            Ok(DeadJobOutcome::Requested(_)) => self.requested.push(id),
+            Ok(DeadJobOutcome::Done(Acted { effect, .. })) => {
                 self.done.push(id);
                 if effect == DeadJobEffect::Discarded(DiscardEffect::Compensate) {
                     self.compensating.push(id);
@@ -249,11 +266,7 @@ impl BulkResult {
             // Another operator acted on it.
             Err(DeadJobError::NotFound(_) | DeadJobError::AlreadyResolved(_) | DeadJobError::Archived(_)) => {
             }
-            Err(
-                error @ (DeadJobError::NotUndone { .. }
-                | DeadJobError::UnknownGraph { .. }
-                | DeadJobError::NotAsPlanned),
-            ) => {
+            Err(error @ (DeadJobError::NotUndone { .. } | DeadJobError::NotAsPlanned)) => {
                 self.skipped.push((id, error.to_string()));
             }
             Err(DeadJobError::Database(error)) if concerns_everybody(&error) => return Err(error),
