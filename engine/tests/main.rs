@@ -11,6 +11,7 @@ mod it {
     mod children;
     mod choices;
     mod claims;
+    mod dead_job_requests;
     mod dead_jobs;
     mod discards;
     mod expiry;

@@ -287,10 +287,7 @@ pub(crate) struct OpenDeadJobs<'a> {
 }
 
 /// Selects open dead jobs, oldest first.
-pub(crate) async fn open(
-    pool: &PgPool,
-    jobs: OpenDeadJobs<'_>,
-) -> Result<Vec<OpenDeadJobRow>, ListError> {
+pub(crate) async fn open(pool: &PgPool, jobs: OpenDeadJobs<'_>) -> Result<Vec<OpenDeadJobRow>, ListError> {
     let OpenDeadJobs { filter, cost, after, not_requested, own_hashes, limit } = jobs;
     let sql = format!(
         "with job as materialized ( \

@@ -229,12 +229,7 @@ impl<'a> Planning<'a> {
             known
         };
         let state = graph.state(&row.step, &row.state)?;
-        let saga = DeadSaga {
-            graph: &graph,
-            state: &state,
-            step: &row.step,
-            is_known_elsewhere,
-        };
+        let saga = DeadSaga { graph: &graph, state: &state, step: &row.step, is_known_elsewhere };
         let effect = decide(saga, self.action).map_err(|error| error.to_string());
         Ok(PlannedDeadJob {
             dead_job_id: DeadJobId(row.id),

@@ -6,13 +6,13 @@ use crate::{
     engine::Engine,
     model::{
         dead_job::{DeadJob, DeadJobFilter},
+        dead_job_request::DiscardMode,
         error::CancelError,
         ids::SagaId,
         page::Page,
         status::{Direction, Status},
         views::SagaView,
     },
-    operate::dead_jobs::DiscardMode,
     store,
     testing::{
         hooks,

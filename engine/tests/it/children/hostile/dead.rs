@@ -156,7 +156,7 @@ async fn a_forced_discard_reaches_grandchildren() {
     let job = dead_jobs(&test.engine).await.remove(0).dead_job_id;
     assert!(test.engine.discard_dead_job(job, DiscardMode::Safe, "ada", "no").await.is_err());
     let done = test.engine.discard_dead_job(job, DiscardMode::Force, "ada", "no").await.unwrap();
-    assert_eq!(done.left_children, LeftChildren { cancelled: 1, go_on: 0 });
+    assert_eq!(done.done().unwrap().left_children, LeftChildren { cancelled: 1, go_on: 0 });
     all_end(&pool).await;
     assert_eq!(left_behind(&pool).await, 0);
     facts(&pool, &test.engine).await;
@@ -281,7 +281,7 @@ async fn a_tree_whose_root_was_discarded_is_kept_until_its_last_child_has_ended(
     let refused = test.engine.discard_dead_job(job, DiscardMode::Safe, "ada", "no").await.unwrap_err();
     assert!(refused.to_string().contains("1 of them also if it is forced"), "{refused}");
     let done = test.engine.discard_dead_job(job, DiscardMode::Force, "ada", "no").await.unwrap();
-    assert_eq!(done.left_children, LeftChildren { cancelled: 0, go_on: 1 });
+    assert_eq!(done.done().unwrap().left_children, LeftChildren { cancelled: 0, go_on: 1 });
     let audited = number(
         &pool,
         "select count(*) from engine.audit where action = 'discard' and after -> 'left_children' ->> 'go_on' = '1'",
