@@ -113,9 +113,6 @@ impl From<DeadJobError> for Problem {
                 Self::new(ProblemCode::NotUndone, format!("{error} with `\"force\": true`"))
             }
             error @ DeadJobError::NotAsPlanned => Self::new(ProblemCode::PlanChanged, error.to_string()),
-            error @ DeadJobError::UnknownGraph { .. } => {
-                Self::new(ProblemCode::OtherVersion, error.to_string())
-            }
             DeadJobError::RefusedByObserver(reason) => Self::internal(reason),
             DeadJobError::Database(error) => error.into(),
         }

@@ -138,8 +138,7 @@ codes! {
                  cause is fixed, or force the discard with `\"force\": true`";
     OtherVersion = CONFLICT "other-version",
         "Only a process of another version can do this",
-        "its saga belongs to the graph g1:9f6c2ab1d0e84c11 of `place-order`, which this process does not know: ask a \
-                 process of the version that started it";
+        "the graph g1:9f6c2ab1d0e84c11 of the saga is not known here: ask a process of the version that started it";
     PlanChanged = CONFLICT "plan-changed",
         "The plan would do something else now",
         "one of its dead jobs was acted on; look at the new `plan`, and send its `plan_token`";

@@ -98,6 +98,8 @@ pub(crate) enum PlannedEffect {
     End,
     /// The dead job's workflow would end with steps that are not undone.
     Abandon,
+    /// A process that has the workflow's code would be asked to do it.
+    Request,
     /// The workflow would go on with the newest graph of its definition.
     Move,
     /// It would be left as it is.
@@ -112,6 +114,7 @@ impl PlannedEffect {
             Self::Compensate => b'c',
             Self::End => b'e',
             Self::Abandon => b'a',
+            Self::Request => b'q',
             Self::Move => b'm',
             Self::Skip => b's',
         }

@@ -11,6 +11,7 @@ pub(crate) mod list;
 pub(crate) mod list_archived;
 mod plan;
 mod query;
+mod request_body;
 mod response;
 pub(crate) mod retry;
 pub(crate) mod retry_many;

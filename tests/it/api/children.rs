@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::fixtures::{TestApi, Workers, body, generous_limits, problem};
+use crate::support::as_owner;
 
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 struct Crate {
@@ -90,6 +91,22 @@ async fn a_parent_counts_its_children_and_lists_them_and_they_name_it() {
     let tree = body(shop.get(&format!("/api/workflows?root={id}&limit=100")).await, 200).await;
     assert_eq!(tree["items"].as_array().unwrap().len(), 8, "the topmost one and its children");
     problem(shop.get("/api/workflows?root=me").await, 400, "invalid-parameter").await;
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_parent_is_shown_although_its_children_are_not_counted_in_time() {
+    let mut shop = TestApi::with(generous_limits(), Workers::Running, definitions()).await;
+    let id = fill(&shop, json!({"bottles": 20})).await;
+    let path = format!("/api/workflows/{id}");
+    // Each child takes a while, as if there were many.
+    let slow = "alter table engine.saga enable row level security; \
+         create policy slow on engine.saga using (parent_id is null or pg_sleep(0.3)::text is not null)";
+    as_owner(shop.engine.pool(), slow).await.unwrap();
+    let parent = body(shop.get(&path).await, 200).await;
+    assert_eq!((&parent["children"], &parent["status"]), (&Value::Null, &json!("completed")));
+    as_owner(shop.engine.pool(), "alter table engine.saga disable row level security").await.unwrap();
+    assert_eq!(body(shop.get(&path).await, 200).await["children"][0]["completed"], 20);
     shop.close().await;
 }
 

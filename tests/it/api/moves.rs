@@ -2,7 +2,7 @@
 
 use engine::{
     Batch, Definition, Engine, ForwardOnly, Outcome, Outcomes, Retry, RetryPolicy, Saga, SagaId, SagaName,
-    StepError, TransactionStep, Tx,
+    StatusChange, StatusObserver, StepError, TransactionStep, Tx,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -177,17 +177,20 @@ async fn a_move_that_can_not_be_is_refused_with_the_field_that_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_dead_job_whose_code_is_elsewhere_is_refused_with_the_graph_it_belongs_to() {
-    let (shop, old, ids) = with_earlier(&[Parcel { fails: true }]).await;
+async fn a_dead_job_whose_code_is_elsewhere_is_requested_of_a_process_that_has_it() {
+    let (shop, old, ids) = with_earlier(&[Parcel { fails: true }, Parcel { fails: true }]).await;
     let stopping = CancellationToken::new();
     let mut feed = old.feed("default", 8);
     let working = tokio::spawn({
         let (old, stopping) = (old.clone(), stopping.clone());
         async move { old.run(&mut feed, stopping).await }
     });
-    assert_eq!(old.wait(ids[0], WAIT_TIMEOUT).await.unwrap().unwrap().status, engine::Status::Dead);
-    let job = body(shop.get("/api/dead-jobs").await, 200).await["items"][0].clone();
-    let path = |verb: &str| format!("/api/dead-jobs/{}/{verb}", job["dead_job_id"].as_str().unwrap());
+    for id in &ids {
+        assert_eq!(old.wait(*id, WAIT_TIMEOUT).await.unwrap().unwrap().status, engine::Status::Dead);
+    }
+    let jobs = body(shop.get("/api/dead-jobs").await, 200).await["items"].clone();
+    let path = |nth: usize| format!("/api/dead-jobs/{}", jobs[nth]["dead_job_id"].as_str().unwrap());
+    assert_eq!((&jobs[0]["requested"], &jobs[0]["request_refused"]), (&Value::Null, &Value::Null));
     // As long as a process is alive that has the code, it is asked, even with `force`.
     let announced = "select exists (select from engine.process where queues <> '{}' and $1 = any(hashes))";
     while !sqlx::query_scalar::<_, bool>(announced)
@@ -198,23 +201,104 @@ async fn a_dead_job_whose_code_is_elsewhere_is_refused_with_the_graph_it_belongs
     {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    let alive = json!({"reason": "x", "force": true});
-    problem(shop.post(&path("discard"), &alive).await, 409, "other-version").await;
+    let forced = json!({"reason": "the version is gone for good", "force": true});
+    let alive = body(shop.post(&format!("{}/discard", path(0)), &forced).await, 202).await;
+    let requested = |waits: bool| json!({"graph_hash": earlier().graph().hash, "waits_for_version": waits});
+    assert_eq!((&alive["status"], &alive["requested"]), (&json!("dead"), &requested(false)), "{alive}");
+    old.carry_out_requests().await.unwrap();
+    while body(shop.get(&path(0)).await, 200).await["resolution"] != json!("discarded") {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     stopping.cancel();
     working.await.unwrap();
     old.shutdown().await;
-    for verb in ["retry", "discard"] {
-        let refused =
-            problem(shop.post(&path(verb), &json!({"reason": "x"})).await, 409, "other-version").await;
-        assert!(refused["detail"].as_str().unwrap().contains(&earlier().graph().hash), "{refused}");
-    }
-    let plan =
-        body(shop.post("/api/dead-jobs/retry", &json!({"filter": {}})).await, 200).await["plan"].clone();
-    assert_eq!((&plan["count"], &plan["kinds"][0]["effect"]), (&json!(0), &json!("skip")), "{plan}");
-    let all = json!({"filter": {}, "dry_run": false});
-    let retried = body(shop.post("/api/dead-jobs/retry", &all).await, 200).await;
-    assert_eq!(retried["skipped"][0]["dead_job_id"], job["dead_job_id"], "{retried}");
-    let forced = json!({"reason": "the version is gone for good", "force": true});
-    let ended = body(shop.post(&path("discard"), &forced).await, 200).await;
+
+    // Without one, the request waits, and the plan of many says so.
+    let retry = json!({"reason": "there is a van"});
+    let retried = shop.post(&format!("{}/retry", path(1)), &retry).await;
+    assert!(
+        retried.headers()["location"].to_str().unwrap().ends_with(jobs[1]["workflow_id"].as_str().unwrap())
+    );
+    let retried = body(retried, 202).await;
+    assert_eq!((&retried["status"], &retried["requested"]), (&json!("dead"), &requested(true)), "{retried}");
+    let shown = body(shop.get(&path(1)).await, 200).await;
+    let request = &shown["requested"];
+    assert_eq!(
+        (&request["action"], &request["force"], &request["reason"], &shown["resolution"]),
+        (&json!("retry"), &json!(false), &json!("there is a van"), &Value::Null),
+        "{shown}"
+    );
+    assert!(request["by"].is_string() && request["requested_at"].is_string(), "{shown}");
+    let audit = body(
+        shop.get(&format!("/api/audit?subject_id={}", jobs[1]["dead_job_id"].as_str().unwrap())).await,
+        200,
+    )
+    .await;
+    assert_eq!(
+        (&audit["items"][0]["actor"], &audit["items"][0]["after"]["requested"]),
+        (&request["by"], &json!(true)),
+        "{audit}"
+    );
+    let discard = json!({"filter": {}, "reason": "too late"});
+    let plan = body(shop.post("/api/dead-jobs/discard", &discard).await, 200).await["plan"].clone();
+    assert_eq!((&plan["count"], &plan["kinds"][0]["effect"]), (&json!(1), &json!("request")), "{plan}");
+    let planned =
+        json!({"filter": {}, "reason": "too late", "dry_run": false, "plan_token": plan["plan_token"]});
+    let discarded = body(shop.post("/api/dead-jobs/discard", &planned).await, 200).await;
+    assert_eq!(
+        (&discarded["requested"], &discarded["discarded"], &discarded["remaining"]),
+        (&json!([jobs[1]["dead_job_id"]]), &json!([]), &json!(1)),
+        "{discarded}"
+    );
+    assert_eq!(body(shop.get(&path(1)).await, 200).await["requested"]["action"], json!("discard"));
+    let again = body(shop.post("/api/dead-jobs/discard", &discard).await, 200).await;
+    assert_eq!(again["plan"]["count"], 0, "it is requested already: {again}");
+
+    let ended = body(shop.post(&format!("{}/discard", path(1)), &forced).await, 200).await;
     assert!(ended["status"] == "dead" && ended["ended_at"].is_string(), "{ended}");
+    assert_eq!((&ended["requested"], &ended["left_children"]), (&Value::Null, &Value::Null));
+    assert_eq!(body(shop.get(&path(1)).await, 200).await["requested"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_shows_why_on_its_dead_job() {
+    let (shop, old, ids) = with_earlier(&[Parcel { fails: true }]).await;
+    let stopping = CancellationToken::new();
+    let mut feed = old.feed("default", 8);
+    let working = tokio::spawn({
+        let (old, stopping) = (old.clone(), stopping.clone());
+        async move { old.run(&mut feed, stopping).await }
+    });
+    assert_eq!(old.wait(ids[0], WAIT_TIMEOUT).await.unwrap().unwrap().status, engine::Status::Dead);
+    stopping.cancel();
+    working.await.unwrap();
+    old.shutdown().await;
+    let job = body(shop.get("/api/dead-jobs").await, 200).await["items"][0].clone();
+    let path = format!("/api/dead-jobs/{}", job["dead_job_id"].as_str().unwrap());
+    body(shop.post(&format!("{path}/retry"), &json!({"reason": "there is a van"})).await, 202).await;
+    let right = Engine::builder(shop.engine.pool().clone())
+        .register(Saga::named(PARCEL).pivot(Pack).then(Send).observed_by(Refuses).build().unwrap())
+        .build()
+        .unwrap();
+    right.carry_out_requests().await.unwrap();
+    let shown = body(shop.get(&path).await, 200).await;
+    let refused = &shown["request_refused"];
+    assert_eq!((&shown["requested"], &shown["resolution"]), (&Value::Null, &Value::Null), "{shown}");
+    assert_eq!(
+        (&refused["action"], &refused["reason"]),
+        (&json!("retry"), &json!("there is a van")),
+        "{shown}"
+    );
+    assert!(refused["why"].as_str().unwrap().contains("the van is broken"), "{shown}");
+    assert!(refused["refused_at"].is_string(), "{shown}");
+    right.shutdown().await;
+}
+
+/// Refuses whatever is done to a parcel.
+struct Refuses;
+
+impl StatusObserver for Refuses {
+    async fn status_changed(&self, _: &mut Tx<'_>, _: &[StatusChange]) -> Result<(), StepError> {
+        Err(StepError::Other("the van is broken".into()))
+    }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::request_body::{DeadJobRequest, RefusedDeadJobRequest};
 use crate::{
     extract::{StrictObject, Timestamp},
     http::documented_enum::documented_enum,
@@ -56,6 +57,10 @@ pub(crate) struct ListedDeadJob {
     pub(crate) resolved_by: Option<String>,
     pub(crate) resolved_reason: Option<String>,
     pub(crate) resolved_at: Option<DateTime<Utc>>,
+    /// What an operator asked for and a process that has the workflow's code has yet to do; `null` if there is nothing.
+    pub(crate) requested: Option<DeadJobRequest>,
+    /// The last request, if it was refused when it was to be done. A new request replaces it.
+    pub(crate) request_refused: Option<RefusedDeadJobRequest>,
 }
 
 documented_enum!(
@@ -197,8 +202,10 @@ pub(crate) struct DeadJobsDiscardResult {
     pub(crate) discarded: Vec<Uuid>,
     /// Those of them whose workflows compensate now.
     pub(crate) compensating: Vec<Uuid>,
-    /// Those whose workflows died in an undo, and which were skipped without `force`, those that only a process of another
-    /// version can discard, and those for which there was no time left.
+    /// Those that a process of another version is asked to discard; they remain until it has.
+    pub(crate) requested: Vec<Uuid>,
+    /// Those whose workflows died in an undo, and which were skipped without `force`, and those for which there was no
+    /// time left.
     pub(crate) skipped: Vec<UnresolvedDeadJob>,
     /// Those that could not be discarded.
     pub(crate) failed: Vec<UnresolvedDeadJob>,
@@ -216,7 +223,9 @@ pub(crate) struct DeadJobsRetryResult {
     pub(crate) remaining: i64,
     /// The retried ones, oldest first; none in a dry run.
     pub(crate) retried: Vec<Uuid>,
-    /// Those that only a process of another version can retry, or for which there was no time left.
+    /// Those that a process of another version is asked to retry; they remain until it has.
+    pub(crate) requested: Vec<Uuid>,
+    /// Those for which there was no time left.
     pub(crate) skipped: Vec<UnresolvedDeadJob>,
     /// Those that could not be retried.
     pub(crate) failed: Vec<UnresolvedDeadJob>,
@@ -356,6 +365,8 @@ impl From<engine::DeadJob> for ListedDeadJob {
             resolved_by: job.resolved_by,
             resolved_reason: job.resolved_reason,
             resolved_at: job.resolved_at,
+            requested: job.requested.map(Into::into),
+            request_refused: job.refused_request.map(Into::into),
         }
     }
 }

@@ -6,7 +6,7 @@ use engine::DeadJobId;
 use super::{
     body::DeadJobDiscard,
     bulk::discard_mode,
-    response::{DiscardedWorkflow, discarded, discarded_example},
+    response::{DiscardedWorkflow, discard_requested_example, discarded, discarded_example},
 };
 use crate::{
     extract::{Actor, IdPath, JsonBody, NoQuery, check_reason},
@@ -17,7 +17,7 @@ use crate::{
     state::ApiState,
 };
 
-problems!(DiscardProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::AlreadyResolved, ProblemCode::OtherVersion, ProblemCode::NotUndone, ProblemCode::Archived]);
+problems!(DiscardProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::AlreadyResolved, ProblemCode::NotUndone, ProblemCode::Archived]);
 
 /// Discard a dead job
 ///
@@ -26,6 +26,11 @@ problems!(DiscardProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, 
 /// not ended, is refused (409): retry it once the cause is fixed; or set `force`, and take care of what is not undone
 /// yourself. Its children are then cancelled, but for those that are past their own point of no return: `left_children`
 /// counts both. The audit records who did it and why.
+///
+/// If this process lacks the workflow's code, because it was started with another version, a process that has the code is
+/// asked (202, `requested`): the workflow stays `dead` until that one has discarded it, and the dead job shows the request,
+/// or why it was refused. Another request replaces it; it is void once the dead job is resolved in another way. With `force`,
+/// the workflow is ended as it is at once if no live process has its code.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/{dead_job_id}/discard",
@@ -39,6 +44,13 @@ problems!(DiscardProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, 
             body = DiscardedWorkflow,
             headers(("Location" = String, description = "The workflow")),
             example = json!(discarded_example())
+        ),
+        (
+            status = 202,
+            description = "The workflow of the dead job, which is still `dead`: a process that has its code is asked to discard it",
+            body = DiscardedWorkflow,
+            headers(("Location" = String, description = "The workflow")),
+            example = json!(discard_requested_example())
         ),
         DiscardProblems
     )

@@ -26,7 +26,8 @@ problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::PlanChanged
 /// would be something else by now, nothing (409 `plan-changed`, with the plan as it is now). Each is discarded as if it
 /// were alone: a workflow that
 /// can still compensate does so, one past its point of no return ends as it is, and one that died in an undo is
-/// skipped, with the reason, unless `force` is set. The audit records who did it and why.
+/// skipped, with the reason, unless `force` is set. A process that has the code is asked to discard those whose code this
+/// process lacks (`requested`); those for which it has been asked already are left out. The audit records who did it and why.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/discard",
@@ -44,7 +45,7 @@ problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::PlanChanged
             body = DeadJobsDiscardResult,
             example = json!({
                 "dry_run": true, "matched": 17, "remaining": 17,
-                "discarded": [], "compensating": [], "skipped": [], "failed": [],
+                "discarded": [], "compensating": [], "requested": [], "skipped": [], "failed": [],
                 "plan": {
                     "plan_token": "AAZJ8S7vWAB4OwpEl1sGkfJ2cXjUoXwk", "count": 17,
                     "kinds": [{
@@ -93,6 +94,7 @@ pub(crate) async fn discard_dead_jobs(
         remaining,
         discarded: ids(done.done),
         compensating: ids(done.compensating),
+        requested: ids(done.requested),
         skipped: UnresolvedDeadJob::each(done.skipped),
         failed: UnresolvedDeadJob::each(done.failed),
         plan,

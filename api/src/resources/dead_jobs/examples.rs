@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::request_body::request_example;
+
 /// The example of a dead job with its payload.
 pub(super) fn example() -> Value {
     with_payload(listed_example())
@@ -40,14 +42,16 @@ pub(super) fn listed_example() -> Value {
         "resolution": null,
         "resolved_by": null,
         "resolved_reason": null,
-        "resolved_at": null
+        "resolved_at": null,
+        "requested": request_example(),
+        "request_refused": null
     })
 }
 
 /// The example of an archived one in a list.
 pub(super) fn listed_archived_example() -> Value {
     let mut job = listed_example();
-    job["expires_at"] = json!("2026-12-22T10:05:00Z");
+    (job["expires_at"], job["requested"]) = (json!("2026-12-22T10:05:00Z"), Value::Null);
     job["archived_at"] = json!("2026-12-22T10:05:20Z");
     job["why"] = json!("expired");
     job

@@ -89,6 +89,7 @@ fn all(plan: &BulkPlan) -> Vec<Planned<'_>> {
 fn shown_effect(effect: DeadJobEffect) -> PlannedEffect {
     match effect {
         DeadJobEffect::Retried => PlannedEffect::Retry,
+        DeadJobEffect::Requested => PlannedEffect::Request,
         DeadJobEffect::Discarded(DiscardEffect::Compensate) => PlannedEffect::Compensate,
         DeadJobEffect::Discarded(DiscardEffect::Finish) => PlannedEffect::End,
         DeadJobEffect::Discarded(DiscardEffect::Abandon) => PlannedEffect::Abandon,

@@ -2,24 +2,29 @@
 
 use axum::extract::State;
 use engine::DeadJobId;
-use http::StatusCode;
 
-use super::{body::DeadJobRetry, response::answer};
+use super::{
+    body::DeadJobRetry,
+    response::{RetriedWorkflow, retried, retried_example},
+};
 use crate::{
     extract::{Actor, IdPath, NoQuery, OptionalJsonBody, check_reason},
     http::{
         JsonResponse, Problem, ProblemCode,
         documented::{BODY_PROBLEMS, DATABASE_PROBLEMS, RESOURCE_PROBLEMS, problems},
     },
-    resources::workflows::body::{Workflow, example},
     state::ApiState,
 };
 
-problems!(RetryProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::AlreadyResolved, ProblemCode::OtherVersion, ProblemCode::Archived]);
+problems!(RetryProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::AlreadyResolved, ProblemCode::Archived]);
 
 /// Retry a dead job
 ///
 /// The workflow continues exactly where it stopped, with fresh attempts. The audit records who did it and why.
+///
+/// If this process lacks the workflow's code, because it was started with another version, a process that has the code is
+/// asked (`requested`): the workflow stays `dead` until that one has retried it, and the dead job shows the request, or why
+/// it was refused. Another request replaces it; it is void once the dead job is resolved in another way.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/{dead_job_id}/retry",
@@ -29,10 +34,10 @@ problems!(RetryProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[
     responses(
         (
             status = 202,
-            description = "The workflow of the dead job, which runs again",
-            body = Workflow,
+            description = "The workflow of the dead job, which runs again, or is still `dead` if that is `requested`",
+            body = RetriedWorkflow,
             headers(("Location" = String, description = "The workflow")),
-            example = json!(example())
+            example = json!(retried_example())
         ),
         RetryProblems
     )
@@ -46,6 +51,6 @@ pub(crate) async fn retry_dead_job(
 ) -> Result<JsonResponse, Problem> {
     let reason = retry.reason.unwrap_or_else(|| "no reason given".into());
     check_reason(&reason)?;
-    let saga = state.engine().retry_dead_job(DeadJobId(id), actor.audited_or("operator"), &reason).await?;
-    answer(&state, StatusCode::ACCEPTED, saga).await
+    let done = state.engine().retry_dead_job(DeadJobId(id), actor.audited_or("operator"), &reason).await?;
+    retried(&state, done).await
 }

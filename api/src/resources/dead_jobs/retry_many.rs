@@ -24,7 +24,8 @@ problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::PlanChanged
 /// Retries all that match the filter, oldest first, up to a limit, if `dry_run` is `false`; otherwise it answers with the
 /// plan of what it would do to which, and changes nothing. With the plan's token that is done, or, if it would be
 /// something else by now, nothing (409 `plan-changed`, with the plan as it is now). One that can't be retried is listed in
-/// `skipped` or `failed`, and does not affect the others.
+/// `skipped` or `failed`, and does not affect the others. A process that has the code is asked to retry those whose code
+/// this process lacks (`requested`); those for which it has been asked already are left out.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/retry",
@@ -41,7 +42,7 @@ problems!(Problems: BODY_PROBLEMS, DATABASE_PROBLEMS, &[ProblemCode::PlanChanged
             description = "What was retried; in a dry run, what matches",
             body = DeadJobsRetryResult,
             example = json!({
-                "dry_run": true, "matched": 17, "remaining": 17, "retried": [], "skipped": [], "failed": [],
+                "dry_run": true, "matched": 17, "remaining": 17, "retried": [], "requested": [], "skipped": [], "failed": [],
                 "plan": {
                     "plan_token": "AAZJ8S7vWAB4OwpEl1sGkfJ2cXjUoXwk", "count": 17,
                     "kinds": [{
@@ -82,6 +83,7 @@ pub(crate) async fn retry_dead_jobs(
     let (done, plan) = action.run(&state).await?;
     let remaining = state.engine().count_dead_jobs(&filter).await?;
     let retried = done.done.into_iter().map(|id| id.0).collect();
+    let requested = done.requested.into_iter().map(|id| id.0).collect();
     let skipped = UnresolvedDeadJob::each(done.skipped);
     let failed = UnresolvedDeadJob::each(done.failed);
     JsonResponse::ok(&DeadJobsRetryResult {
@@ -89,6 +91,7 @@ pub(crate) async fn retry_dead_jobs(
         matched,
         remaining,
         retried,
+        requested,
         skipped,
         failed,
         plan,

@@ -71,8 +71,9 @@ pub(crate) struct Workflow {
     #[schema(value_type = Value)]
     pub(crate) result: Option<Value>,
     /// How far its children are, for each step that has any. `/api/workflows/{workflow_id}/children/{step}` says what
-    /// each gave, `/api/workflows/{workflow_id}/tree` also counts theirs.
-    pub(crate) children: Vec<WorkflowChildren>,
+    /// each gave, `/api/workflows/{workflow_id}/tree` also counts theirs. `null` if they are too many to be counted within
+    /// two seconds.
+    pub(crate) children: Option<Vec<WorkflowChildren>>,
 }
 
 /// How far the children of one step are.
@@ -209,8 +210,12 @@ pub(crate) struct WorkflowHistoryEntry {
 list!(WorkflowHistoryEntryList of WorkflowHistoryEntry, "A page of the history of a workflow, oldest first.");
 
 impl Workflow {
-    pub(crate) fn new(SagaPayload { saga, input, result }: SagaPayload, children: Vec<ChildrenOf>) -> Self {
-        Self { listed: saga.into(), input, result, children: children.into_iter().map(Into::into).collect() }
+    pub(crate) fn new(
+        SagaPayload { saga, input, result }: SagaPayload,
+        children: Option<Vec<ChildrenOf>>,
+    ) -> Self {
+        let children = children.map(|children| children.into_iter().map(Into::into).collect());
+        Self { listed: saga.into(), input, result, children }
     }
 }
 

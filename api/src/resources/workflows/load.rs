@@ -1,7 +1,7 @@
 //! Reads one saga, for the endpoints of one workflow.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use engine::SagaId;
+use engine::{ListError, SagaId};
 use uuid::Uuid;
 
 use super::body::Workflow;
@@ -16,7 +16,13 @@ use crate::{
 /// A 404 when there is none.
 pub(crate) async fn load(state: &ApiState, id: Uuid) -> Result<Workflow, Problem> {
     let saga = state.engine().saga_with_payload(SagaId(id)).await?.ok_or_else(|| missing(state, id))?;
-    Ok(Workflow::new(saga, state.engine().children_of(SagaId(id)).await?))
+    let children = match state.engine().children_of(SagaId(id)).await {
+        Ok(children) => Some(children),
+        // What else is known of it, and what was done to it before, has to be answered all the same.
+        Err(ListError::Timeout) => None,
+        Err(ListError::Database(error)) => return Err(error.into()),
+    };
+    Ok(Workflow::new(saga, children))
 }
 
 /// A workflow that does not exist, or not any more.
