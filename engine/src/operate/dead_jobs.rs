@@ -14,7 +14,7 @@ use crate::{
         cause::CancelOrigin,
         child::LeftChildren,
         dead_job::DeadJobResolution,
-        dead_job_request::{DeadJobAction, DeadJobOutcome, DiscardMode},
+        dead_job_request::{ActionRequested, DeadJobAction, DeadJobOutcome, DiscardMode},
         error::DeadJobError,
         graph::Graph,
         ids::{DeadJobId, SagaId},
@@ -81,11 +81,8 @@ impl Engine {
         reason: &str,
     ) -> Result<DeadJobOutcome<Discarded>, DeadJobError> {
         let done = self.act(id, DeadJobAction::Discard(mode), None, &by.into(), reason).await?;
-        Ok(done.map(|Acted { saga_id, effect, left_children }| {
-            let effect = match effect {
-                DeadJobEffect::Discarded(effect) => effect,
-                DeadJobEffect::Retried | DeadJobEffect::Requested => DiscardEffect::Finish,
-            };
+        Ok(done.map(|Acted { saga_id, discarded, left_children }| {
+            let effect = discarded.unwrap_or(DiscardEffect::Finish);
             Discarded { saga_id, effect, left_children }
         }))
     }
@@ -130,7 +127,8 @@ pub enum DeadJobEffect {
 
 struct Acted {
     saga_id: SagaId,
-    effect: DeadJobEffect,
+    /// How it was given up; `None` if it was retried.
+    discarded: Option<DiscardEffect>,
     left_children: LeftChildren,
 }
 
@@ -216,40 +214,45 @@ async fn act(
         return Err(DeadJobError::NotAsPlanned);
     }
     let left_children = cancel_children(conn, &saga, effect, action, (by.actor, reason)).await?;
-    if effect == DeadJobEffect::Requested {
-        let requested = requests::put(core, conn, &saga, (id, job.request.as_ref()), asked).await?;
-        return Ok((DeadJobOutcome::Requested(requested), CommitEffects::default()));
-    }
-    let (state, outcome) = changed(&saga, effect, by, reason)?;
-    record(conn, &saga, (id, effect, &state, left_children), by, reason).await?;
+    let discarded = match effect {
+        DeadJobEffect::Retried => None,
+        DeadJobEffect::Discarded(effect) => Some(effect),
+        DeadJobEffect::Requested => {
+            let waits_for_version = !dead.is_known_elsewhere;
+            requests::put(conn, &saga, (id, job.request.as_ref()), asked).await?;
+            let graph_hash = saga.row.graph_hash;
+            let requested = ActionRequested { saga_id, graph_hash, waits_for_version };
+            return Ok((DeadJobOutcome::Requested(requested), CommitEffects::default()));
+        }
+    };
+    let (state, outcome) = changed(&saga, discarded, by, reason)?;
+    record(conn, &saga, (id, discarded, &state, left_children), by, reason).await?;
     if !saga.is_registered() {
         // No process is left that would deliver them.
         let noted = store::inbox::unread_cancels(conn, &[saga_id.0]).await?;
         let noted: Vec<i64> = noted.iter().map(|message| message.id).collect();
         store::inbox::settle(conn, &[], &noted).await?;
     }
-    let why = format!("{} by {}: {reason}", resolution(effect), by.actor);
+    let why = format!("{} by {}: {reason}", resolution(discarded), by.actor);
     let mut after = saga.apply(core, conn, state, outcome, why).await?;
     after.sent_cancels |= left_children.cancelled > 0;
-    Ok((DeadJobOutcome::Done(Acted { saga_id, effect, left_children }), after))
+    Ok((DeadJobOutcome::Done(Acted { saga_id, discarded, left_children }), after))
 }
 
-/// The state of a saga after an action, and the entry of its history.
+/// The state of a saga that is retried or discarded, and the entry of its history.
 fn changed(
     saga: &LoadedSaga,
-    effect: DeadJobEffect,
+    discarded: Option<DiscardEffect>,
     by: &Operator<'_>,
     reason: &str,
 ) -> Result<(State, HistoryOutcome), DeadJobError> {
-    let (event, outcome) = match effect {
-        DeadJobEffect::Retried | DeadJobEffect::Requested => (Event::Retried, HistoryOutcome::Retried),
-        DeadJobEffect::Discarded(DiscardEffect::Compensate) => {
+    let (event, outcome) = match discarded {
+        None => (Event::Retried, HistoryOutcome::Retried),
+        Some(DiscardEffect::Compensate) => {
             let (actor, reason, origin) = (by.actor.into(), reason.into(), CancelOrigin::Discarded);
             (Event::Cancel { actor, reason, origin }, HistoryOutcome::Cancelled)
         }
-        DeadJobEffect::Discarded(DiscardEffect::Finish | DiscardEffect::Abandon) => {
-            (Event::Discarded, HistoryOutcome::Discarded)
-        }
+        Some(DiscardEffect::Finish | DiscardEffect::Abandon) => (Event::Discarded, HistoryOutcome::Discarded),
     };
     match transition(saga.graph(), &saga.state, &event) {
         Ok((state, _)) => Ok((state, outcome)),
@@ -257,37 +260,29 @@ fn changed(
     }
 }
 
-fn resolution(effect: DeadJobEffect) -> DeadJobResolution {
-    match effect {
-        DeadJobEffect::Retried | DeadJobEffect::Requested => DeadJobResolution::Retried,
-        DeadJobEffect::Discarded(_) => DeadJobResolution::Discarded,
-    }
+fn resolution(discarded: Option<DiscardEffect>) -> DeadJobResolution {
+    discarded.map_or(DeadJobResolution::Retried, |_| DeadJobResolution::Discarded)
 }
 
 /// Resolves the dead job of a saga, and records who did it and what the saga becomes.
 async fn record(
     conn: &mut PgConnection,
     saga: &LoadedSaga,
-    (id, effect, state, left_children): (DeadJobId, DeadJobEffect, &State, LeftChildren),
+    (id, discarded, state, left_children): (DeadJobId, Option<DiscardEffect>, &State, LeftChildren),
     by: &Operator<'_>,
     reason: &str,
 ) -> Result<(), sqlx::Error> {
-    store::dead_jobs::resolve(conn, saga.saga_id.0, resolution(effect), by.actor, reason).await?;
+    store::dead_jobs::resolve(conn, saga.saga_id.0, resolution(discarded), by.actor, reason).await?;
     let mut after = saga.audit_json_as(state);
-    let action = match effect {
-        DeadJobEffect::Retried | DeadJobEffect::Requested => "retry",
-        DeadJobEffect::Discarded(effect) => {
-            match effect {
-                DiscardEffect::Compensate => {}
-                DiscardEffect::Finish => after["ended"] = true.into(),
-                DiscardEffect::Abandon => (after["ended"], after["abandoned"]) = (true.into(), true.into()),
-            }
-            "discard"
-        }
-    };
+    match discarded {
+        None | Some(DiscardEffect::Compensate) => {}
+        Some(DiscardEffect::Finish) => after["ended"] = true.into(),
+        Some(DiscardEffect::Abandon) => (after["ended"], after["abandoned"]) = (true.into(), true.into()),
+    }
     if left_children != LeftChildren::default() {
         after["left_children"] = json!({"cancelled": left_children.cancelled, "go_on": left_children.go_on});
     }
+    let action = if discarded.is_some() { "discard" } else { "retry" };
     let request = AuditReason { by, action, reason };
     let (saga_id, before) = (saga.saga_id, saga.audit_json());
     store::audit::record(conn, &AuditEntry { request, saga_id, dead_job_id: Some(id.0), before, after }).await

@@ -235,14 +235,13 @@ async fn dead_jobs_are_retried_by_filter_after_a_dry_run() {
         let request = shop.request(Method::POST, "/api/dead-jobs/retry").json(&json);
         async move { body(request.send().await.unwrap(), 200).await }
     };
-    let dry =
-        json!({"dry_run": true, "matched": 3, "remaining": 3, "retried": [], "skipped": [], "failed": []});
+    let dry = json!({"dry_run": true, "matched": 3, "remaining": 3, "retried": [], "requested": [], "skipped": [], "failed": []});
     let (planned, plan) = without_plan(retry(json!({}), json!({"dry_run": true})).await);
     assert_eq!((planned, &plan["count"]), (dry.clone(), &json!(3)));
     let unsaid = body(shop.post("/api/dead-jobs/retry", &json!({"filter": {}})).await, 200).await;
     assert_eq!(without_plan(unsaid).0, dry, "a request for many changes nothing unless it says so");
     let none = retry(json!({"error_contains": "snow"}), json!({})).await;
-    let nothing = json!({"dry_run": false, "matched": 0, "remaining": 0, "retried": [], "skipped": [], "failed": [], "plan": null});
+    let nothing = json!({"dry_run": false, "matched": 0, "remaining": 0, "retried": [], "requested": [], "skipped": [], "failed": [], "plan": null});
     assert_eq!(none, nothing);
     let one = retry(json!({"error_contains": "about hail", "definition": "forward-saga"}), json!({})).await;
     assert_eq!(one["retried"], json!([jobs[1]["dead_job_id"]]));
@@ -295,7 +294,7 @@ async fn dead_jobs_are_counted_by_step_and_error_and_discarded_by_filter_after_a
         let (planned, plan) = without_plan(body(shop.post(path, &dry).await, 200).await);
         let expected = json!({
             "dry_run": true, "matched": 3, "remaining": 3,
-            "discarded": [], "compensating": [], "skipped": [], "failed": []
+            "discarded": [], "compensating": [], "requested": [], "skipped": [], "failed": []
         });
         assert_eq!((planned, &plan["kinds"][0]["effect"]), (expected, &json!("end")));
     }
@@ -306,7 +305,7 @@ async fn dead_jobs_are_counted_by_step_and_error_and_discarded_by_filter_after_a
         json!({
             "dry_run": false, "matched": 3, "remaining": 1,
             "discarded": [jobs[0]["dead_job_id"], jobs[1]["dead_job_id"]],
-            "compensating": [], "skipped": [], "failed": [], "plan": null
+            "compensating": [], "requested": [], "skipped": [], "failed": [], "plan": null
         })
     );
     let gone = format!("/api/dead-jobs/{}", jobs[0]["dead_job_id"].as_str().unwrap());

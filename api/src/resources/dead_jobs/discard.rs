@@ -29,7 +29,7 @@ problems!(DiscardProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, 
 ///
 /// If this process lacks the workflow's code, because it was started with another version, a process that has the code is
 /// asked (202, `requested`): the workflow stays `dead` until that one has discarded it, and the dead job shows the request,
-/// or why it was refused. Another request replaces it; it is void once the dead job is resolved in another way. With `force`,
+/// or why it was refused. A request for the same changes nothing, another one replaces it; it is void once the dead job is resolved in another way. With `force`,
 /// the workflow is ended as it is at once if no live process has its code.
 #[utoipa::path(
     post,

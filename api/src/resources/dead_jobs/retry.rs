@@ -24,7 +24,7 @@ problems!(RetryProblems: BODY_PROBLEMS, RESOURCE_PROBLEMS, DATABASE_PROBLEMS, &[
 ///
 /// If this process lacks the workflow's code, because it was started with another version, a process that has the code is
 /// asked (`requested`): the workflow stays `dead` until that one has retried it, and the dead job shows the request, or why
-/// it was refused. Another request replaces it; it is void once the dead job is resolved in another way.
+/// it was refused. A request for the same changes nothing, another one replaces it; it is void once the dead job is resolved in another way.
 #[utoipa::path(
     post,
     path = "/api/dead-jobs/{dead_job_id}/retry",

@@ -252,9 +252,9 @@ impl BulkResult {
     ) -> Result<(), sqlx::Error> {
         match result {
             Ok(DeadJobOutcome::Requested(_)) => self.requested.push(id),
-            Ok(DeadJobOutcome::Done(Acted { effect, .. })) => {
+            Ok(DeadJobOutcome::Done(Acted { discarded, .. })) => {
                 self.done.push(id);
-                if effect == DeadJobEffect::Discarded(DiscardEffect::Compensate) {
+                if discarded == Some(DiscardEffect::Compensate) {
                     self.compensating.push(id);
                 }
             }

@@ -12,17 +12,12 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Act, Acted, DeadJobAction, DiscardMode, act};
+use super::{Act, DeadJobAction, DiscardMode, act};
 use crate::{
     engine::Engine,
     model::{
-        audit::Operator,
-        dead_job_request::{ActionRequested, DeadJobOutcome},
-        error::DeadJobError,
-        error_chain::ErrorChain,
-        ids::DeadJobId,
-        nul_character::replace_nul,
-        outcome::chain,
+        audit::Operator, dead_job_request::DeadJobOutcome, error::DeadJobError, error_chain::ErrorChain,
+        ids::DeadJobId, nul_character::replace_nul, outcome::chain,
     },
     operate::decision::LoadedSaga,
     runtime::{
@@ -84,38 +79,30 @@ pub(crate) async fn run(core: Arc<Core>) {
 /// Stores what an operator asked for with a dead job that the caller has locked, after its saga. A request that asks for
 /// the same stands; another one is replaced.
 pub(super) async fn put(
-    core: &Core,
     conn: &mut PgConnection,
     saga: &LoadedSaga,
     (id, earlier): (DeadJobId, Option<&Value>),
     Act { action, by, reason, .. }: Act<'_>,
-) -> Result<ActionRequested, sqlx::Error> {
-    let graph_hash = saga.row.graph_hash.as_str();
-    let stands = earlier.and_then(stored).is_some_and(|earlier| earlier.request.action == action);
-    if !stands {
-        let context = by.context.as_ref();
-        let request = NewRequest { graph_hash, action, by: by.actor, reason, context };
-        store::dead_job_requests::put(conn, id.0, &request).await?;
-        let (before, mut after) = (saga.audit_json(), saga.audit_json());
-        after["requested"] = true.into();
-        let action = match action {
-            DeadJobAction::Retry => "retry",
-            DeadJobAction::Discard(DiscardMode::Safe) => "discard",
-            DeadJobAction::Discard(DiscardMode::Force) => {
-                after["force"] = true.into();
-                "discard"
-            }
-        };
-        let request = AuditReason { by, action, reason };
-        let entry = AuditEntry { request, saga_id: saga.saga_id, dead_job_id: Some(id.0), before, after };
-        store::audit::record(conn, &entry).await?;
+) -> Result<(), sqlx::Error> {
+    if earlier.and_then(stored).is_some_and(|earlier| earlier.request.action == action) {
+        return Ok(());
     }
-    let is_known = store::processes::is_known(conn, graph_hash, core.settings.alive_ms()).await?;
-    Ok(ActionRequested {
-        saga_id: saga.saga_id,
-        graph_hash: graph_hash.to_owned(),
-        waits_for_version: !is_known,
-    })
+    let (graph_hash, context) = (saga.row.graph_hash.as_str(), by.context.as_ref());
+    let request = NewRequest { graph_hash, action, by: by.actor, reason, context };
+    store::dead_job_requests::put(conn, id.0, &request).await?;
+    let (before, mut after) = (saga.audit_json(), saga.audit_json());
+    after["requested"] = true.into();
+    let action = match action {
+        DeadJobAction::Retry => "retry",
+        DeadJobAction::Discard(DiscardMode::Safe) => "discard",
+        DeadJobAction::Discard(DiscardMode::Force) => {
+            after["force"] = true.into();
+            "discard"
+        }
+    };
+    let request = AuditReason { by, action, reason };
+    let entry = AuditEntry { request, saga_id: saga.saga_id, dead_job_id: Some(id.0), before, after };
+    store::audit::record(conn, &entry).await
 }
 
 /// Decodes a request; `None` if a newer version stored it in another form.
@@ -228,7 +215,7 @@ async fn try_to(core: &Core, id: DeadJobId, saga_id: Uuid) -> Result<Attempt, sq
             Ok(done)
         });
         match done.await {
-            Ok(Ok((DeadJobOutcome::Done(Acted { .. }), after))) => Ok(Attempt::CarriedOut(after)),
+            Ok(Ok((DeadJobOutcome::Done(_), after))) => Ok(Attempt::CarriedOut(after)),
             Ok(Ok((DeadJobOutcome::Requested(_), _))) => Ok(Attempt::Left),
             Ok(Err(error)) => Ok(Attempt::Failed { request, failure: Failure::Refused(error) }),
             Err(UserCodeFailure::TimedOut(_)) => {

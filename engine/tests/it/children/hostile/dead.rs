@@ -155,6 +155,11 @@ async fn a_forced_discard_reaches_grandchildren() {
     slow_row_waits(&pool).await;
     let job = dead_jobs(&test.engine).await.remove(0).dead_job_id;
     assert!(test.engine.discard_dead_job(job, DiscardMode::Safe, "ada", "no").await.is_err());
+    // A process without the code knows it from the stored graph.
+    let unaware = Engine::builder(pool.clone()).build().unwrap();
+    let refused = unaware.discard_dead_job(job, DiscardMode::Safe, "ada", "no").await;
+    assert!(matches!(refused, Err(engine::DeadJobError::NotUndone { .. })), "{refused:?}");
+    unaware.shutdown().await;
     let done = test.engine.discard_dead_job(job, DiscardMode::Force, "ada", "no").await.unwrap();
     assert_eq!(done.done().unwrap().left_children, LeftChildren { cancelled: 1, go_on: 0 });
     all_end(&pool).await;
