@@ -137,14 +137,20 @@ async fn carry_out_all(core: &Core) -> Result<u32, sqlx::Error> {
 /// # Errors
 /// When the failure concerns everybody.
 async fn carry_out(core: &Core, id: DeadJobId, saga_id: Uuid) -> Result<bool, sqlx::Error> {
-    let (request, failure) = match try_to(core, id, saga_id).await? {
-        Attempt::CarriedOut(after) => {
+    let (request, failure) = match try_to(core, id, saga_id).await {
+        Ok(Attempt::CarriedOut(after)) => {
             core.quarantine.accept(Work::Request, [saga_id]);
             effects::publish(core, after);
             return Ok(true);
         }
-        Attempt::Left => return Ok(false),
-        Attempt::Failed { request, failure } => (request, failure),
+        Ok(Attempt::Left) => return Ok(false),
+        Ok(Attempt::Failed { request, failure }) => (request, failure),
+        Err(error) if concerns_everybody(&error) => return Err(error),
+        // Of the row of the dead job.
+        Err(error) => {
+            core.quarantine.refuse(Work::Request, saga_id, &error);
+            return Ok(false);
+        }
     };
     let why = match failure {
         Failure::Refused(DeadJobError::Database(error)) => match blame_in_engine(&error) {
