@@ -48,7 +48,7 @@ pub(crate) struct Process {
     pub(crate) queues: Vec<String>,
     /// How many workflows it held.
     pub(crate) in_flight: u32,
-    /// How many workflows it holds at most; `null` if it is of an earlier version.
+    /// How many workflows it holds at most, 0 if it only serves; `null` if it is of an earlier version.
     pub(crate) capacity: Option<u32>,
     pub(crate) started_at: DateTime<Utc>,
     /// When it was heard of last.

@@ -168,9 +168,9 @@ impl Feeds {
         self.changed.notify_one();
     }
 
-    /// How many sagas this process holds at most on the queues that it works on now.
+    /// How many sagas this process holds at most on its queues, also on those that it leaves.
     pub(crate) fn capacity(&self) -> usize {
-        self.by_queue.read().values().filter(|feed| feed.is_open()).map(|feed| feed.capacity).sum()
+        self.by_queue.read().values().map(|feed| feed.capacity).sum()
     }
 
     /// Whether this process worked on queues and does not any more.

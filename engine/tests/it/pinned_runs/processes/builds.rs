@@ -121,11 +121,11 @@ async fn answer(engine: &Engine, line: &str) -> String {
         "cancel" => format!("{:?}", engine.cancel(saga_id(), who, why).await),
         "signal" => format!("{:?}", engine.signal(saga_id(), WORD.with(&1)).await.map(|sent| sent.state)),
         "skip-wait" => format!("{:?}", engine.skip_wait(saga_id(), who, why).await.map(|wait| wait.step)),
-        "retry" => format!("{:?}", engine.retry_dead_job(job_id(), who, why).await.map(drop)),
+        "retry" => format!("{:?}", engine.retry_dead_job(job_id(), who, why).await),
         "discard" | "force-discard" => {
             let mode = if what == "discard" { DiscardMode::Safe } else { DiscardMode::Force };
             let discarded = engine.discard_dead_job(job_id(), mode, who, why).await;
-            format!("{:?}", discarded.map(|done| done.effect))
+            format!("{:?}", discarded.map(|outcome| outcome.map(|done| done.effect)))
         }
         "run" => {
             let name = CHANGES.iter().find(|change| change.saga == of).unwrap().name();

@@ -103,8 +103,9 @@ impl Case {
             (Left::DeadInUndo, Wish::Cancel, _) => vec![(cancel, "Ok(AlreadyCompensating)")],
             (Left::Asleep, _, _) => vec![(Ask::SkipWait(self.id), "Ok(\"nap\")")],
             (Left::AtSignal, _, _) => vec![(Ask::Signal(self.id), "Ok(Buffered)")],
-            (_, Wish::GoOn, Some(job)) => vec![(Ask::Retry(*job), "Err(UnknownGraph")],
-            (_, Wish::Discard, Some(job)) => vec![(Ask::Discard(*job), "Err(UnknownGraph")],
+            (_, Wish::GoOn, Some(job)) => vec![(Ask::Retry(*job), "Ok(Requested")],
+            (Left::DeadInUndo, Wish::Discard, Some(job)) => vec![(Ask::Discard(*job), "Err(NotUndone")],
+            (_, Wish::Discard, Some(job)) => vec![(Ask::Discard(*job), "Ok(Requested")],
             _ => Vec::new(),
         }
     }
@@ -113,10 +114,11 @@ impl Case {
     pub(super) fn ask_of_old(&self, job: Option<&DeadJobId>) -> Option<(Ask, &'static str)> {
         let job = *job?;
         match (self.kind.left, self.kind.wish) {
-            (Left::DeadAtPivot, Wish::Cancel) => None,
-            (Left::DeadAtPivot, Wish::Discard) => Some((Ask::Discard(job), "Ok(Compensate)")),
-            (Left::DeadBehind, Wish::Discard) => Some((Ask::Discard(job), "Ok(Finish)")),
-            (Left::DeadInUndo, Wish::Discard) => Some((Ask::ForceDiscard(job), "Ok(Abandon)")),
+            // It does what the new build was asked.
+            (Left::DeadAtPivot, Wish::Cancel)
+            | (_, Wish::GoOn)
+            | (Left::DeadAtPivot | Left::DeadBehind, Wish::Discard) => None,
+            (Left::DeadInUndo, Wish::Discard) => Some((Ask::ForceDiscard(job), "Ok(Done(Abandon))")),
             _ => Some((Ask::Retry(job), "Ok(")),
         }
     }
