@@ -223,6 +223,7 @@ fn enumerations_have_the_names_that_the_program_knows() {
         ),
         ("OrderStatus", names(shop::orders::OrderStatus::ALL, shop::orders::OrderStatus::name)),
         ("ReturnStatus", names(shop::returns::ReturnStatus::ALL, shop::returns::ReturnStatus::name)),
+        ("ProcessState", names(engine::ProcessState::ALL, engine::ProcessState::name)),
         ("ProblemCode", names(ProblemCode::ALL, ProblemCode::name)),
         ("StepDirection", names(engine::Direction::ALL, engine::Direction::name)),
         ("StepKind", names(engine::StepKind::ALL, engine::StepKind::name)),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use crate::{
     definition::item_pages::ItemPages,
@@ -12,8 +12,9 @@ use crate::{
 /// The sizes of the pages in which a list is read.
 const SIZES: [u32; 3] = [1, 3, 500];
 
-/// Reads the items of a list in pages, as a `for_each` does, each time from the stored form of the last one. It does so with
-/// pages of one item, of three and of 500, and all have to give the same items, as many as are counted.
+/// Reads the items of a list in pages, as a `for_each` does, each time from the stored form of the last one, and without a
+/// right to write. It does so with pages of one item, of three and of 500, and all have to give the same items, as many as
+/// are counted.
 ///
 /// ```no_run
 /// # use engine::{ItemPages, StepError, sqlx::{self, PgConnection}, testing};
@@ -28,6 +29,19 @@ const SIZES: [u32; 3] = [1, 3, 500];
 /// # Errors
 /// When the reader fails, or with a sentence that says what is wrong with its pages.
 pub async fn all_items<P: ItemPages>(
+    pages: &P,
+    conn: &mut PgConnection,
+    input: &P::Input,
+) -> Result<Vec<P::Item>, StepError> {
+    // A savepoint, if the caller is in a transaction.
+    let mut reading = conn.begin().await?;
+    sqlx::query("set transaction read only").execute(&mut *reading).await?;
+    let items = in_all_sizes(pages, &mut reading, input).await;
+    reading.rollback().await?;
+    items
+}
+
+async fn in_all_sizes<P: ItemPages>(
     pages: &P,
     conn: &mut PgConnection,
     input: &P::Input,

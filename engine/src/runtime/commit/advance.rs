@@ -21,6 +21,7 @@ use crate::{
         commit::{
             batch_metrics::BatchMetrics,
             children,
+            children_room::Room,
             commit_path::CommitPath,
             continuation::Continuation,
             cursor::SagaCursor,
@@ -94,9 +95,10 @@ pub(crate) async fn advance(
             }
         }
     }
-    let mut last = None;
+    let (mut last, mut room) = (None, Room::new(path, cursors.len()));
     if !matches!(recovery, Recovery::DeadLetter(_)) {
-        interrupt_or_wait(&mut session, conn, &mut cursors, (recovery, path, last), &mut history).await?;
+        interrupt_or_wait(&mut session, conn, &mut cursors, (recovery, &mut room, last), &mut history)
+            .await?;
     }
     // Sagas that are not finished when the limit is reached continue in another transaction, with a fresh lease.
     let limit = core.settings.batch_time_limit();
@@ -106,7 +108,8 @@ pub(crate) async fn advance(
         if run_batch(&mut session, conn, &mut cursors, side, (recovery, path), &mut history).await? {
             last = Some(side);
         }
-        interrupt_or_wait(&mut session, conn, &mut cursors, (recovery, path, last), &mut history).await?;
+        interrupt_or_wait(&mut session, conn, &mut cursors, (recovery, &mut room, last), &mut history)
+            .await?;
     }
 
     session.savepoints.release(conn).map_err(|error| classify(error.into(), last))?;
@@ -249,7 +252,7 @@ async fn interrupt_or_wait(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
     cursors: &mut [SagaCursor<'_>],
-    (recovery, path, last): (&Recovery, CommitPath, Option<StepSide>),
+    (recovery, room, last): (&Recovery, &mut Room, Option<StepSide>),
     history: &mut Vec<HistoryRow>,
 ) -> Result<(), CommitError> {
     // What is written for waits, choices and children must not be taken back with the no of a later step.
@@ -263,7 +266,7 @@ async fn interrupt_or_wait(
         let gone = waits::go_through(session.core, conn, cursors, history).await;
         gone.map_err(|error| classify_write(error, last))?;
         // A saga that has left a step with children may stand at a wait, or at another one.
-        if !children::go_through(session, conn, cursors, (recovery, path), history).await? {
+        if !children::go_through(session, conn, cursors, (recovery, room), history).await? {
             break;
         }
     }

@@ -26,7 +26,6 @@ use crate::{
         commit::{
             children_room::Room,
             children_wait::ChildrenWait,
-            commit_path::CommitPath,
             cursor::SagaCursor,
             error::{CommitError, classify, classify_write},
             recovery::Recovery,
@@ -46,11 +45,10 @@ pub(super) async fn go_through(
     session: &mut Session<'_>,
     conn: &mut PgConnection,
     cursors: &mut [SagaCursor<'_>],
-    (recovery, path): (&Recovery, CommitPath),
+    (recovery, room): (&Recovery, &mut Room),
     history: &mut Vec<HistoryRow>,
 ) -> Result<bool, CommitError> {
     let mut left = false;
-    let mut room = Room::new(path, cursors.len());
     loop {
         let mut standing: Vec<&mut SagaCursor<'_>> =
             cursors.iter_mut().filter(|cursor| cursor.stands_at_children()).collect();
@@ -66,7 +64,7 @@ pub(super) async fn go_through(
                 Ok(Decided::Answer(answer))
             } else {
                 // Boxed, so that what sagas without children await is no larger for it.
-                Box::pin(cursor.decide(session, conn, counts, &mut room)).await
+                Box::pin(cursor.decide(session, conn, counts, room)).await
             };
             match decided? {
                 Decided::Answer(answer) => {
@@ -75,6 +73,7 @@ pub(super) async fn go_through(
                 }
                 Decided::Open(children) => opened.push((nth, children)),
                 Decided::Wait(wait) => cursor.wait_for_children(wait),
+                Decided::Later => cursor.wait_for_turn(),
             }
         }
         for (nth, children) in opened {
@@ -133,6 +132,8 @@ pub(super) enum Decided {
     Open(Vec<NewSaga>),
     /// It stays. Without a wait it looks again at once, in another transaction.
     Wait(Option<ChildrenWait>),
+    /// It has not had its turn to read its items, and has it in another transaction.
+    Later,
 }
 
 async fn counts(
@@ -230,6 +231,14 @@ impl<'a> SagaCursor<'a> {
         self.children_wait = wait;
         self.delay = Duration::ZERO;
         self.apply(&Event::Waiting);
+    }
+
+    /// As a saga that was claimed and could not be tried: the attempts that it has had count.
+    fn wait_for_turn(&mut self) {
+        self.children_wait = None;
+        self.delay = Duration::ZERO;
+        self.apply(&Event::Released);
+        self.next = Next::Wait;
     }
 
     /// Whether the saga stays at a step with children, to look at them again.

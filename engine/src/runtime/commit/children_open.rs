@@ -96,7 +96,7 @@ impl SagaCursor<'_> {
                 return Ok(children.map_or_else(Decided::Answer, Decided::Open));
             }
             Opening::Refused(answer) => return Ok(Decided::Answer(answer)),
-            Opening::Later => return Ok(Decided::Wait(None)),
+            Opening::Later => return Ok(Decided::Later),
             Opening::Nothing | Opening::End => {}
         }
         let is_all_open = is_end && counts.stale == 0;

@@ -25,11 +25,14 @@ impl Room {
     /// How long the next page may take, of a step with this time-out; `None` if it is read in another transaction. The
     /// first one is always read.
     pub(super) fn time_to_read(&self, settings: &Settings, timeout: Duration) -> Option<Duration> {
-        self.left_of(self.path.time_limit(settings, timeout, self.sagas))
+        let of_step = self.path.time_limit(settings, timeout, self.sagas);
+        self.share_of(of_step, self.path.time_limit(settings, Duration::MAX, self.sagas))
     }
 
-    fn left_of(&self, limit: Duration) -> Option<Duration> {
-        (self.reading <= limit / 2).then(|| limit.saturating_sub(self.reading))
+    /// What is left of the whole time for a page that may take `of_step`: that, or at least half of the whole.
+    fn share_of(&self, of_step: Duration, whole: Duration) -> Option<Duration> {
+        let left = whole.saturating_sub(self.reading);
+        (left >= of_step.min(whole / 2)).then(|| of_step.min(left))
     }
 
     pub(super) fn has_read(&mut self, took: Duration) {
@@ -41,15 +44,18 @@ impl Room {
 mod tests {
     use super::*;
 
-    /// Those that come later in a batch have at least half of the time, or their turn in another transaction.
+    /// Those that come later in a batch have their own time or half of the whole, or their turn in another transaction.
     #[test]
     fn what_is_read_in_one_transaction_shares_its_time() {
-        let second = Duration::from_secs(1);
+        let (second, tenth) = (Duration::from_secs(1), Duration::from_millis(100));
         let mut room = Room::new(CommitPath::Grouped, 3);
-        assert_eq!(room.left_of(second), Some(second));
-        room.has_read(second * 2 / 5);
-        assert_eq!(room.left_of(second), Some(second * 3 / 5));
-        room.has_read(second / 5);
-        assert_eq!(room.left_of(second), None);
+        assert_eq!(room.share_of(second, second), Some(second));
+        room.has_read(tenth * 4);
+        assert_eq!(room.share_of(second, second), Some(tenth * 6));
+        room.has_read(tenth * 2);
+        assert_eq!(room.share_of(second, second), None);
+        assert_eq!(room.share_of(tenth, second), Some(tenth), "a quick one has its turn all the same");
+        room.has_read(tenth * 4);
+        assert_eq!(room.share_of(tenth, second), None);
     }
 }

@@ -139,6 +139,42 @@ async fn bad_readers_do_no_harm_to_the_others_of_their_batch() {
     idle.shutdown().await;
 }
 
+/// Who has to wait because others read for long has the attempts that it had, no more and no less.
+#[tokio::test]
+async fn a_reader_that_has_not_had_its_turn_keeps_its_attempts() {
+    let (_database, pool) = database().await;
+    let upload = |id, fault| Upload { fault: Some(fault), ..Upload::of(id) };
+    for id in [7, 8] {
+        insert(&pool, id, 1..=12).await;
+    }
+    let world = Arc::new(World::default());
+    let build = |delay| {
+        let mut import = import(&world, 4);
+        let policy = RetryPolicy { first_delay: delay, max_delay: delay, ..QUICK };
+        import.set_policy("lines", Direction::Action, policy).unwrap();
+        let builder = Engine::builder(pool.clone()).register(import).register(line());
+        builder.lease(Duration::from_secs(8))
+    };
+    let first = TestEngine::build(build(Duration::from_hours(1)));
+    // The older one of a batch reads first.
+    let slow = first.engine.start(IMPORT.with(&upload(7, Fault::CountsSlowly))).await.unwrap().saga_id;
+    let failing = first.engine.start(IMPORT.with(&upload(8, Fault::CountsInVain))).await.unwrap().saga_id;
+    let failed =
+        "select count(*) = 2 from engine.saga where attempt = 1 and due_at > now() + interval '1 second'";
+    fixtures::holds(&pool, failed).await;
+    first.close().await;
+    world.mended.store(true, Ordering::Relaxed);
+    sqlx::query("update engine.saga set due_at = now()").execute(&pool).await.unwrap();
+    let test = TestEngine::build(build(Duration::from_millis(1)));
+    assert_eq!(result(&test, slow).await, Some(all(12)));
+    let ending = test.engine.wait(failing, WAIT_TIMEOUT).await.unwrap().expect("it ends");
+    assert_eq!(ending.status, Status::Compensated);
+    let attempts = ["accept", "lines retry", "lines retry", "lines exhausted", "-accept"];
+    assert_eq!(story(&test.engine, failing).await, attempts);
+    verified(&test.engine).await;
+    test.close().await;
+}
+
 /// A table that another transaction has locked costs no attempt.
 #[tokio::test]
 async fn a_reader_that_waits_for_a_lock_costs_no_attempt() {
@@ -176,6 +212,10 @@ async fn a_reader_is_tested_without_an_engine() {
         let error = all_items(&lines, &mut conn, &upload).await.expect_err("it is wrong");
         assert_eq!(error.to_string(), why, "{fault:?}");
     }
+    let writing = Upload { fault: Some(Fault::Writes), ..Upload::of(7) };
+    let error = all_items(&lines, &mut conn, &writing).await.expect_err("it may only read");
+    let StepError::Database(error) = error else { panic!("{error}") };
+    assert!(error.to_string().contains("read-only transaction"), "{error}");
     let miscounted = Upload { fault: Some(Fault::Miscounts), ..Upload::of(7) };
     let error = all_items(&lines, &mut conn, &miscounted).await.expect_err("it is wrong");
     assert_eq!(error.to_string(), "it counts 13 items, and reads 12");
