@@ -81,7 +81,7 @@ impl Engine {
     }
 
     /// Starts a saga and waits for its end, at most for `timeout`; `None` means that the saga is still active, or was
-    /// deleted ([`Started::key_kept_until`]).
+    /// deleted ([`Started::key_kept_until`]). A saga that no process works on ([`Engine::run`]) does not end.
     ///
     /// # Errors
     /// As [`Engine::start`].
@@ -147,7 +147,9 @@ impl Engine {
         self.core.definitions.with_hash(graph_hash).map(AsRef::as_ref)
     }
 
-    /// Opens the feed of a queue: from now on this process works on it. An engine has at most one feed for each queue.
+    /// Opens the feed of a queue: from now on this process works on it, on at most `capacity` sagas at a time. A saga
+    /// is of the queue `default` unless [`Saga::queue`](crate::Saga::queue) says otherwise. An engine has at most one
+    /// feed for each queue.
     pub fn feed(&self, queue: &str, capacity: usize) -> Feed {
         Feed::open(self.core.clone(), queue, capacity.max(1))
     }

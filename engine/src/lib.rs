@@ -22,12 +22,14 @@
 //!
 //! An engine works on a pool of its user's, whose connections [`tuned`] sets up for the engine's statements. The crate
 //! carries its own migrations: [`migrate`] makes the schema `engine` or brings it up to date, and any number of
-//! processes may run it before they build their engines. `examples/trip.rs` shows undos, a pivot and a cancel.
+//! processes may run it before they build their engines. Sagas move as long as a process works on their queue, with
+//! [`Engine::run`] on a [`Feed`]. `examples/trip.rs` shows undos, a pivot and a cancel.
 //!
 //! ```no_run
+//! use std::time::Duration;
 //! use engine::{
 //!     Batch, Engine, NothingToUndo, Outcome, Outcomes, Saga, SagaName, StepError, TransactionStep, Tx,
-//!     sqlx::{PgPool, postgres::PgConnectOptions},
+//!     sqlx::{PgPool, postgres::PgConnectOptions}, tokio_util::sync::CancellationToken,
 //! };
 //!
 //! #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -51,7 +53,16 @@
 //! let pool = PgPool::connect_with(engine::tuned(options)).await?;
 //! engine::migrate(&pool).await?;
 //! let engine = Engine::builder(pool).register(Saga::named(WELCOME).then(Greet).build()?).build()?;
-//! let started = engine.start(WELCOME.with(&Greeting { name: "Ada".into() })).await?;
+//! let stop = CancellationToken::new();
+//! let worker = tokio::spawn({
+//!     let (engine, stop, mut feed) = (engine.clone(), stop.clone(), engine.feed("default", 64));
+//!     async move { engine.run(&mut feed, stop).await }
+//! });
+//! let greeting = WELCOME.with(&Greeting { name: "Ada".into() });
+//! let (started, ending) = engine.start_and_wait(greeting, Duration::from_secs(20)).await?;
+//! stop.cancel();
+//! worker.await?;
+//! engine.shutdown().await;
 //! # Ok(())
 //! # }
 //! ```

@@ -83,7 +83,8 @@ impl<X> Each<X> {
         Self { definition, items, at_most: Self::AT_MOST, settled: false }
     }
 
-    /// Sets how many children are open at a time.
+    /// Sets how many children are open at a time while the saga goes forward; with one, they come one after the other.
+    /// If it compensates, all of them are undone at once.
     pub fn at_most(mut self, open: u32) -> Self {
         self.at_most = open.max(1);
         self

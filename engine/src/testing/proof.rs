@@ -134,8 +134,8 @@ impl Proof {
     }
 
     /// Adds a start to which this step says no, and cases for it: it must leave nothing behind. If all sagas of a batch
-    /// get the no, every row that the step wrote is a violation; then one gets it while the others go on. A no that
-    /// depends on the step's own data can't be injected, so the caller gives one.
+    /// get the no, every row that the step wrote is a violation, one that it wrote as it was, too; then one gets it
+    /// while the others go on. A no that depends on the step's own data can't be injected, so the caller gives one.
     pub fn says_no(mut self, step: &str, start: impl Fn() -> NewSaga + Send + Sync + 'static) -> Self {
         self.noes.push((step.into(), Start::new(start)));
         self
