@@ -107,8 +107,9 @@ impl TransactionStep for ReserveRoom {
     type Undo = Self;
 
     async fn run(&self, tx: &mut Tx<'_>, batch: &Batch<Trip>) -> Result<Outcomes<Room>, StepError> {
-        let mut free: i32 =
+        let before: i32 =
             sqlx::query_scalar("select nights_free from trip_hotel for update").fetch_one(&mut **tx).await?;
+        let mut free = before;
         let outcomes = batch.decide(|item| {
             if item.input.nights > free {
                 return Outcome::fail("hotel-full", format!("only {free} nights are free"));
@@ -116,7 +117,10 @@ impl TransactionStep for ReserveRoom {
             free -= item.input.nights;
             Outcome::Done(Room { nights: item.input.nights })
         });
-        sqlx::query("update trip_hotel set nights_free = $1").bind(free).execute(&mut **tx).await?;
+        // Who gets a no must leave nothing behind, not even a row that is written as it was.
+        if free != before {
+            sqlx::query("update trip_hotel set nights_free = $1").bind(free).execute(&mut **tx).await?;
+        }
         Ok(outcomes)
     }
 }

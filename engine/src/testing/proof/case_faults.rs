@@ -140,8 +140,9 @@ impl Faults for CaseFaults {
 
     fn left_behind(&self, _: SagaId, point: &FaultPoint) {
         let FaultPoint { definition, step, direction } = point;
-        let sentence =
-            format!("the {direction} of `{step}` of `{definition}` left rows behind, and then said no");
+        let sentence = format!(
+            "the {direction} of `{step}` of `{definition}` left rows behind, if only as they were, and then said no"
+        );
         self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).push(sentence);
     }
 
